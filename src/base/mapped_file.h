@@ -1,0 +1,38 @@
+// A whole file mapped read-only. Owns the descriptor and the mapping; shared by
+// every tensor that views it. Refuses directories, devices and pipes.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+
+namespace wb {
+
+class MappedFile {
+ public:
+  // Throws Code::file_open. `path` is kept as given, for messages.
+  static std::shared_ptr<const MappedFile> open(const std::string& path);
+  // Takes over `fd` (e.g. an unlinked temporary file) and maps it; `path` is only its name in messages.
+  static std::shared_ptr<const MappedFile> adopt(int fd, const std::string& path);
+  ~MappedFile();
+  MappedFile(const MappedFile&) = delete;
+  MappedFile& operator=(const MappedFile&) = delete;
+
+  const std::string& path() const { return path_; }
+  std::uint64_t size() const { return size_; }
+  int fd() const { return fd_; }
+  std::span<const std::byte> bytes() const { return {data_, static_cast<std::size_t>(size_)}; }
+  // Bytes [offset, offset + length); throws Code::truncated when the file ends before.
+  std::span<const std::byte> range(std::uint64_t offset, std::uint64_t length) const;
+
+ private:
+  MappedFile(int fd, std::string path);
+  int fd_ = -1;
+  std::string path_;
+  const std::byte* data_ = nullptr;
+  std::uint64_t size_ = 0;
+};
+
+}  // namespace wb

@@ -1,0 +1,73 @@
+// A checkpoint, whatever its container: names, lazy tensors, and the scalar facts
+// found beside them. Opening reads structure only (directories, pickles, headers)
+// and validates all of it; tensor bytes stay in the mapped files. Nothing in a file
+// is ever executed or resolved (docs/security.md).
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "tensor/tensor.h"
+
+namespace wb {
+
+enum class Container { torch_zip, torch_legacy, safetensors, safetensors_sharded };
+std::string_view name(Container container);
+
+struct SourceTensor {
+  std::string name;          // full path in the file, dict keys joined by '.'
+  Tensor tensor;
+  std::string file;          // the file that holds its bytes
+  std::uint64_t storage_id;  // equal for tensors that view one storage
+  std::uint64_t storage_offset = 0;  // elements
+  bool contiguous = true;
+};
+
+// A run of file bytes whose CRC-32 the container states (a zip record's content).
+struct StoredCrc {
+  std::string record;
+  std::shared_ptr<const MappedFile> file;
+  std::uint64_t offset, length;  // of the uncompressed bytes in the file
+  std::uint32_t crc32;
+};
+
+struct Checkpoint {
+  std::string path;
+  Container container;
+  std::vector<SourceTensor> tensors;  // sorted by name, names unique
+  // Numbers, strings, booleans and lists of them found beside the tensors, by path
+  // ("config.n_head": 8); what a pickle keeps as opaque objects is not here.
+  nlohmann::json facts = nlohmann::json::object();
+  // config.json beside safetensors files, if there is one and it parses.
+  std::optional<nlohmann::json> config;
+  // Every file that was read, for fingerprints, in a fixed order.
+  std::vector<std::shared_ptr<const MappedFile>> files;
+  // Checked by verify_crc, or by the executor while it reads the bytes anyway. Compressed
+  // records are not here: their CRC is checked when they are inflated.
+  std::vector<StoredCrc> crcs;
+  std::vector<std::string> notes;  // opaque objects kept inert, CRCs absent, ...
+
+  const SourceTensor* find(std::string_view name) const;  // nullptr when absent
+  std::uint64_t total_bytes() const;                       // sum of the entries
+  std::uint64_t stored_bytes() const;  // shared storage counted once
+};
+
+struct OpenOptions {
+  bool check_crc = true;  // of data.pkl and compressed records; stored records: verify_crc
+  std::uint64_t max_pickle_bytes = 256u << 20;
+  std::uint64_t max_tensors = 4u << 20;
+  std::uint64_t max_header_bytes = 100'000'000;     // safetensors header
+};
+
+// `path`: a file, or a folder with safetensors files (with or without an index) or
+// exactly one PyTorch file. Throws wb::Error with the file's name.
+Checkpoint open_checkpoint(const std::string& path, const OpenOptions& options = {});
+
+// Throws Code::zip_crc, naming the record and both values, when the bytes do not match.
+void verify_crc(const StoredCrc& stored);
+
+}  // namespace wb
