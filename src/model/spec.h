@@ -14,6 +14,9 @@
 
 namespace wb {
 
+// Dimensions are int32 in MLX.
+inline constexpr std::uint64_t kLargestDimension = std::uint64_t{1} << 31;
+
 enum class Positions { none, learned };
 enum class NormKind { none, rms, layer };
 enum class Activation { silu, gelu_erf, gelu_tanh, relu };
@@ -120,7 +123,7 @@ struct ModelSpec {
   // Whether layer `l` is a mixture of experts.
   bool is_moe(std::uint64_t l) const;
   std::uint64_t kv_heads() const;  // num_key_value_heads, or num_attention_heads when 0
-  std::uint64_t rope_key_heads() const;  // 1 or num_attention_heads
+  std::uint64_t rope_key_heads() const;  // 1, or kv_heads()
   double scale_nope() const;  // softmax scale with the default filled in
   double scale_rope() const;
 };

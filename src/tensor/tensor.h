@@ -85,6 +85,7 @@ class Tensor {
   // The same elements, described as `text` (a leaf in describe(); sources() is unchanged).
   Tensor named(std::string text) const;
 
+  const std::shared_ptr<const Step>& origin() const { return step_; }
   const std::vector<std::shared_ptr<const Node>>& inputs() const { return inputs_; }
   const std::vector<Box>& boxes() const { return *boxes_; }
 
@@ -93,6 +94,7 @@ class Tensor {
                         std::shared_ptr<const Step> step);
 
  private:
+  void drop_unused_inputs();  // after a slice: sources() names only what is left
   DType dtype_ = DType::F32;
   Shape shape_;
   std::vector<std::shared_ptr<const Node>> inputs_;

@@ -1,0 +1,273 @@
+// JSON, comparison and validation of ModelSpec; see spec.h.
+#include "model/spec.h"
+
+#include <cmath>
+#include <type_traits>
+
+#include "base/error.h"
+#include "model/spec_fields.h"
+
+namespace wb {
+
+namespace {
+
+using nlohmann::json;
+
+// Calls visit(path, field) for every leaf of the tree below `s`.
+template <class S, class Visit>
+void each_leaf(S& s, const std::string& prefix, const Visit& visit) {
+  visit_fields(
+      [&](const char* name, auto& field) {
+        using T = std::remove_reference_t<decltype(field)>;
+        if constexpr (std::is_class_v<T> && !std::is_same_v<T, std::vector<double>>) {
+          each_leaf(field, prefix + name + ".", visit);
+        } else {
+          visit(prefix + name, field);
+        }
+      },
+      s);
+}
+
+template <class T>
+json leaf_to_json(const T& field) {
+  if constexpr (std::is_enum_v<T>) {
+    return EnumNames<T>::values[static_cast<std::size_t>(field)];
+  } else {
+    return field;
+  }
+}
+
+[[noreturn]] void wrong_value(const std::string& path, const std::string& wanted, const json& got) {
+  throw Error(Code::spec_invalid, "the field " + path + " of the model cannot take this value")
+      .expected(wanted)
+      .actual(got.dump())
+      .advice("The fields and their values are listed in docs/recipes.md.");
+}
+
+template <class T>
+void leaf_from_json(T& field, const std::string& path, const json& value) {
+  if constexpr (std::is_enum_v<T>) {
+    std::string wanted;
+    std::size_t i = 0;
+    for (const char* name : EnumNames<T>::values) {
+      if (value.is_string() && value.get<std::string>() == name) {
+        field = static_cast<T>(i);
+        return;
+      }
+      wanted += (i++ == 0 ? "" : ", ") + std::string(name);
+    }
+    wrong_value(path, "one of " + wanted, value);
+  } else if constexpr (std::is_same_v<T, bool>) {
+    if (!value.is_boolean()) wrong_value(path, "true or false", value);
+    field = value.get<bool>();
+  } else if constexpr (std::is_same_v<T, double>) {
+    if (!value.is_number() || !std::isfinite(value.get<double>())) wrong_value(path, "a number", value);
+    field = value.get<double>();
+  } else if constexpr (std::is_same_v<T, std::uint64_t>) {
+    bool whole = value.is_number_unsigned() || (value.is_number_integer() && value.get<std::int64_t>() >= 0);
+    if (!whole || value.get<std::uint64_t>() >= kLargestDimension) {
+      wrong_value(path, "a whole number from 0 to 2^31 - 1", value);
+    }
+    field = value.get<std::uint64_t>();
+  } else {
+    static_assert(std::is_same_v<T, std::vector<double>>);
+    if (!value.is_array()) wrong_value(path, "a list of numbers", value);
+    field.clear();
+    for (const json& item : value) {
+      if (!item.is_number()) wrong_value(path, "a list of numbers", value);
+      field.push_back(item.get<double>());
+    }
+  }
+}
+
+template <class T>
+FieldInfo describe(const std::string& path, const T&) {
+  if constexpr (std::is_enum_v<T>) {
+    FieldInfo info{path, FieldKind::enumeration, {}};
+    for (const char* name : EnumNames<T>::values) info.enum_values.emplace_back(name);
+    return info;
+  } else if constexpr (std::is_same_v<T, bool>) {
+    return {path, FieldKind::boolean, {}};
+  } else if constexpr (std::is_same_v<T, double>) {
+    return {path, FieldKind::real, {}};
+  } else if constexpr (std::is_same_v<T, std::uint64_t>) {
+    return {path, FieldKind::integer, {}};
+  } else {
+    return {path, FieldKind::reals, {}};
+  }
+}
+
+json::json_pointer pointer(const std::string& path) {
+  std::string p = "/";
+  for (char c : path) p += c == '.' ? '/' : c;
+  return json::json_pointer(p);
+}
+
+// Every leaf path of a JSON object, in its order.
+void json_leaves(const json& object, const std::string& prefix, std::vector<std::string>& out) {
+  for (const auto& [key, value] : object.items()) {
+    if (value.is_object()) {
+      json_leaves(value, prefix + key + ".", out);
+    } else {
+      out.push_back(prefix + key);
+    }
+  }
+}
+
+[[noreturn]] void clash(const std::string& a, const std::string& b, const std::string& why) {
+  throw Error(Code::spec_invalid, "the model description contradicts itself: " + a + " and " + b +
+                                      " clash, " + why)
+      .advice("Correct the recipe's [model] section or the --set values.");
+}
+std::string field(const char* name, std::uint64_t value) {
+  return std::string(name) + " = " + std::to_string(value);
+}
+void need(std::uint64_t value, const char* name) {
+  if (value > 0) return;
+  throw Error(Code::spec_invalid, "the model description needs " + std::string(name))
+      .expected("a positive number")
+      .actual("0")
+      .advice("Set it in the recipe's [model] section.");
+}
+
+void validate_attention(const ModelSpec& spec) {
+  const AttentionSpec& a = spec.attention;
+  need(a.num_attention_heads, "attention.num_attention_heads");
+  need(a.qk_nope_head_dim + a.qk_rope_head_dim, "attention.qk_nope_head_dim or qk_rope_head_dim");
+  need(a.v_head_dim, "attention.v_head_dim");
+  if (a.num_attention_heads % spec.kv_heads() != 0) {
+    clash(field("attention.num_attention_heads", a.num_attention_heads),
+          field("attention.num_key_value_heads", a.num_key_value_heads), "the first is not a multiple of the second");
+  }
+  if (a.qk_rope_head_dim % 2 != 0) {
+    clash(field("attention.qk_rope_head_dim", a.qk_rope_head_dim), "rope", "which rotates pairs");
+  }
+  if (a.q_lora_rank == 0 && a.q_norm.kind != NormKind::none) {
+    clash("attention.q_lora_rank = 0", "attention.q_norm", "which norms the query latent");
+  }
+  if (a.kv_lora_rank == 0 && a.kv_norm.kind != NormKind::none) {
+    clash("attention.kv_lora_rank = 0", "attention.kv_norm", "which norms the key-value latent");
+  }
+  if (a.kv_lora_rank == 0 && a.rope_key_from != RopeKeyFrom::input) {
+    clash("attention.kv_lora_rank = 0", "attention.rope_key_from", "which reads the latent");
+  }
+  if (a.value_is_key_content && a.v_head_dim != a.qk_nope_head_dim) {
+    clash(field("attention.v_head_dim", a.v_head_dim), field("attention.qk_nope_head_dim", a.qk_nope_head_dim),
+          "values that are the key content have its width");
+  }
+  if (spec.rope.scaling == RopeScaling::longrope &&
+      spec.rope.long_factor.size() != a.qk_rope_head_dim / 2) {
+    clash(field("rope.long_factor of length", spec.rope.long_factor.size()),
+          field("attention.qk_rope_head_dim", a.qk_rope_head_dim), "it needs one factor for each pair");
+  }
+}
+
+void validate_router(const ModelSpec& spec) {
+  const RouterSpec& r = spec.router;
+  std::uint64_t experts = spec.moe.n_routed_experts;
+  need(spec.moe.routed.intermediate_size, "moe.routed.intermediate_size");
+  need(spec.moe.moe_layer_freq, "moe.moe_layer_freq");
+  need(r.num_experts_per_tok, "router.num_experts_per_tok");
+  need(r.n_group, "router.n_group");
+  need(r.topk_group, "router.topk_group");
+  if (r.num_experts_per_tok > experts) {
+    clash(field("router.num_experts_per_tok", r.num_experts_per_tok), field("moe.n_routed_experts", experts),
+          "a token cannot go to more experts than there are");
+  }
+  if (experts % r.n_group != 0) {
+    clash(field("router.n_group", r.n_group), field("moe.n_routed_experts", experts), "groups are of equal size");
+  }
+  if (r.topk_group > r.n_group) {
+    clash(field("router.topk_group", r.topk_group), field("router.n_group", r.n_group), "more groups are kept than there are");
+  }
+  if (r.num_experts_per_tok > experts / r.n_group * r.topk_group) {
+    clash(field("router.num_experts_per_tok", r.num_experts_per_tok), field("router.topk_group", r.topk_group),
+          "the groups that are kept hold too few experts");
+  }
+}
+
+}  // namespace
+
+bool ModelSpec::is_moe(std::uint64_t l) const {
+  return moe.n_routed_experts > 0 && l >= moe.first_k_dense_replace && l % moe.moe_layer_freq == 0;
+}
+std::uint64_t ModelSpec::kv_heads() const {
+  return attention.num_key_value_heads > 0 ? attention.num_key_value_heads
+                                           : attention.num_attention_heads;
+}
+std::uint64_t ModelSpec::rope_key_heads() const {
+  return attention.rope_keys == RopeKeys::shared ? 1 : kv_heads();
+}
+double ModelSpec::scale_nope() const {
+  if (attention.softmax_scale != 0.0) return attention.softmax_scale;
+  return 1.0 / std::sqrt(static_cast<double>(attention.qk_nope_head_dim + attention.qk_rope_head_dim));
+}
+double ModelSpec::scale_rope() const {
+  return attention.softmax_scale_rope != 0.0 ? attention.softmax_scale_rope : scale_nope();
+}
+
+void validate(const ModelSpec& spec) {
+  need(spec.vocab_size, "vocab_size");
+  need(spec.hidden_size, "hidden_size");
+  need(spec.num_hidden_layers, "num_hidden_layers");
+  if (spec.positions == Positions::learned) {
+    need(spec.max_position_embeddings, "max_position_embeddings (positions are learned)");
+  }
+  validate_attention(spec);
+  bool any_dense = false;
+  for (std::uint64_t l = 0; l < spec.num_hidden_layers && !any_dense; ++l) any_dense = !spec.is_moe(l);
+  if (any_dense) need(spec.dense.intermediate_size, "dense.intermediate_size (some layers are dense)");
+  if (spec.moe.n_routed_experts > 0) validate_router(spec);
+}
+
+json to_json(const ModelSpec& spec) {
+  json tree = json::object();
+  ModelSpec copy = spec;
+  each_leaf(copy, "", [&](const std::string& path, auto& f) { tree[pointer(path)] = leaf_to_json(f); });
+  return tree;
+}
+
+ModelSpec spec_from_json(const json& tree) {
+  if (!tree.is_object()) wrong_value("(root)", "an object", tree);
+  ModelSpec spec;
+  std::vector<std::string> paths;
+  json_leaves(tree, "", paths);
+  for (const std::string& path : paths) set_field(spec, path, tree.at(pointer(path)));
+  validate(spec);
+  return spec;
+}
+
+const std::vector<FieldInfo>& spec_fields() {
+  static const std::vector<FieldInfo> fields = [] {
+    std::vector<FieldInfo> out;
+    ModelSpec spec;
+    each_leaf(spec, "", [&](const std::string& path, auto& f) { out.push_back(describe(path, f)); });
+    return out;
+  }();
+  return fields;
+}
+
+void set_field(ModelSpec& spec, const std::string& path, const json& value) {
+  bool found = false;
+  each_leaf(spec, "", [&](const std::string& p, auto& f) {
+    if (p != path) return;
+    found = true;
+    leaf_from_json(f, path, value);
+  });
+  if (!found) {
+    throw Error(Code::spec_invalid, "the model description has no field " + path)
+        .advice("The fields are listed in docs/recipes.md.");
+  }
+}
+
+std::vector<FieldDifference> compare(const ModelSpec& a, const ModelSpec& b) {
+  json ja = to_json(a), jb = to_json(b);
+  std::vector<FieldDifference> out;
+  for (const FieldInfo& f : spec_fields()) {
+    const json &x = ja.at(pointer(f.path)), &y = jb.at(pointer(f.path));
+    if (x != y) out.push_back({f.path, x, y});
+  }
+  return out;
+}
+
+}  // namespace wb

@@ -1,0 +1,129 @@
+// Compute steps and what a tensor says of itself; see tensor.h.
+#include <algorithm>
+#include <functional>
+#include <set>
+
+#include "base/error.h"
+#include "tensor/element.h"
+#include "tensor/node.h"
+#include "tensor/tensor.h"
+
+namespace wb {
+
+namespace {
+
+// A node of `kind` over whole inputs, as a tensor of `dtype` and `shape`.
+Tensor compute(NodeKind kind, DType dtype, Shape shape, double value, std::vector<Tensor> inputs,
+               std::shared_ptr<const Step> step) {
+  auto node = std::make_shared<Node>(Node{kind, dtype, "", nullptr, value, std::move(inputs)});
+  return Tensor::of_node(std::move(node), dtype, std::move(shape), std::move(step));
+}
+
+std::shared_ptr<const Step> step_of(std::string text, std::initializer_list<const Tensor*> inputs) {
+  Step step{std::move(text), false, {}};
+  for (const Tensor* t : inputs) step.inputs.push_back(t->origin());
+  return std::make_shared<const Step>(std::move(step));
+}
+
+void write_step(const Step& step, std::string& out) {
+  constexpr std::size_t kMostShown = 3;
+  if (step.inputs.empty()) {
+    out += step.text;
+  } else if (step.inputs.size() == 1) {
+    write_step(*step.inputs[0], out);
+    out += "." + step.text;
+  } else {
+    std::size_t n = step.inputs.size();
+    out += step.text.substr(0, step.text.find(')')) + "; ";
+    for (std::size_t i = 0; i < n; ++i) {
+      if (n > kMostShown && i == 1) {
+        out += " ... ";
+        i = n - 1;
+      } else if (i > 0) {
+        out += ", ";
+      }
+      write_step(*step.inputs[i], out);
+    }
+    if (n > kMostShown) out += "; " + std::to_string(n) + " parts";
+    out += ")";
+  }
+}
+
+// Calls `visit` on every node below the tensor, each once.
+void walk(const Tensor& tensor, std::set<const Node*>& seen,
+          const std::function<void(const Node&)>& visit) {
+  for (const auto& node : tensor.inputs()) {
+    if (!seen.insert(node.get()).second) continue;
+    visit(*node);
+    for (const Tensor& input : node->inputs) walk(input, seen, visit);
+  }
+}
+
+}  // namespace
+
+Tensor Tensor::cast(DType dtype) const {
+  if (dtype == dtype_) return *this;
+  if (!can_convert(dtype_, dtype)) {
+    throw Error(Code::dtype_unsupported, "there is no conversion from " +
+                                             std::string(name(dtype_)) + " to " +
+                                             std::string(name(dtype)))
+        .tensor(describe())
+        .advice("Leave the tensor out in the recipe, or keep its type.");
+  }
+  return compute(NodeKind::cast, dtype, shape_, 0.0, {*this},
+                 step_of("cast(" + std::string(name(dtype)) + ")", {this}));
+}
+
+Tensor Tensor::scale(double factor) const {
+  if (!info(dtype_).is_float || !can_convert(DType::F64, dtype_)) {
+    throw Error(Code::dtype_unsupported, "only F64, F32, F16 and BF16 tensors can be scaled, not " +
+                                             std::string(name(dtype_)))
+        .tensor(describe())
+        .advice("Cast the tensor first.");
+  }
+  if (factor == 1.0) return *this;
+  return compute(NodeKind::scale, dtype_, shape_, factor, {*this},
+                 step_of("scale(" + std::to_string(factor) + ")", {this}));
+}
+
+Tensor Tensor::byteswap() const {
+  if (bits(dtype_) <= 8) return *this;
+  return compute(NodeKind::byteswap, dtype_, shape_, 0.0, {*this}, step_of("byteswap()", {this}));
+}
+
+Tensor Tensor::matmul(const Tensor& a, const Tensor& b, DType dtype) {
+  bool fits = a.shape_.size() == 2 && b.shape_.size() == 2 && a.shape_[1] == b.shape_[0];
+  if (!fits) {
+    throw Error(Code::shape_mismatch, "a matrix product of " + to_string(a.shape_) + " and " +
+                                          to_string(b.shape_))
+        .tensor(a.describe() + " and " + b.describe());
+  }
+  if (!can_convert(a.dtype_, DType::F64) || !can_convert(b.dtype_, DType::F64) ||
+      !can_convert(DType::F64, dtype)) {
+    throw Error(Code::dtype_unsupported, "a matrix product takes and makes floating types only")
+        .tensor(a.describe());
+  }
+  return compute(NodeKind::matmul, dtype, {a.shape_[0], b.shape_[1]}, 0.0, {a, b},
+                 step_of("matmul()", {&a, &b}));
+}
+
+bool Tensor::is_movement() const {
+  return std::all_of(inputs_.begin(), inputs_.end(), [](const auto& n) { return is_leaf(*n); });
+}
+
+std::vector<std::string> Tensor::sources() const {
+  std::set<std::string> names;
+  std::set<const Node*> seen;
+  walk(*this, seen, [&](const Node& node) {
+    if (node.kind == NodeKind::stored) names.insert(node.name);
+  });
+  return {names.begin(), names.end()};
+}
+
+std::string Tensor::describe() const {
+  std::string out;
+  if (step_) write_step(*step_, out);
+  return out;
+}
+
+}  // namespace wb

@@ -1,0 +1,29 @@
+// The nodes that boxes point into: stored bytes, constants, and compute steps. A
+// node is a flat row of elements of one dtype; compute nodes are evaluated range by
+// range (read.cpp). Internal to tensor/ and its readers.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "tensor/box.h"
+#include "tensor/tensor.h"
+
+namespace wb {
+
+enum class NodeKind { stored, fill, cast, scale, byteswap, matmul };
+
+struct Node {
+  NodeKind kind;
+  DType dtype;
+  std::string name;                        // stored: the source name
+  std::shared_ptr<const Storage> storage;  // stored
+  double value = 0.0;                      // fill: the constant; scale: the factor
+  std::vector<Tensor> inputs;              // compute steps
+};
+
+inline bool is_leaf(const Node& node) {
+  return node.kind == NodeKind::stored || node.kind == NodeKind::fill;
+}
+
+}  // namespace wb

@@ -1,0 +1,306 @@
+// Evaluation of lazy tensors over ranges; see read.h. Scratch memory is a few tiles,
+// whatever the tensor: a compute step is evaluated in pieces of kTile elements.
+#include "tensor/read.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/error.h"
+#include "tensor/box.h"
+#include "tensor/element.h"
+#include "tensor/node.h"
+
+namespace wb {
+
+namespace {
+
+constexpr std::uint64_t kTile = std::uint64_t{1} << 16;      // elements converted at once
+constexpr std::uint64_t kSpanLimit = std::uint64_t{1} << 19;  // elements of a compute node kept for gathering
+
+void read_node(const Node& node, std::uint64_t begin, std::uint64_t end, std::byte* out);
+
+// Copies one innermost run of `n` elements of `size` bytes.
+void copy_run(const std::byte* src, std::int64_t src_stride, std::byte* dst,
+              std::int64_t dst_stride, std::uint64_t n, unsigned size) {
+  if (src_stride == 1 && dst_stride == 1) {
+    std::memcpy(dst, src, n * size);
+    return;
+  }
+  auto strided = [&]<class T>(T) {
+    for (std::uint64_t i = 0; i < n; ++i) {
+      T v;
+      auto k = static_cast<std::int64_t>(i);
+      std::memcpy(&v, src + k * src_stride * std::int64_t{sizeof(T)}, sizeof v);
+      std::memcpy(dst + k * dst_stride * std::int64_t{sizeof(T)}, &v, sizeof v);
+    }
+  };
+  switch (size) {
+    case 1: return strided(std::uint8_t{});
+    case 2: return strided(std::uint16_t{});
+    case 4: return strided(std::uint32_t{});
+    case 8: return strided(std::uint64_t{});
+    default: WB_BUG("an element size that is none of 1, 2, 4, 8");
+  }
+}
+
+// A copy restricted to output elements [begin, end); `out` is where element `begin` goes.
+class Gather {
+ public:
+  Gather(const Copy& copy, std::uint64_t begin, std::uint64_t end, std::byte* out, unsigned size)
+      : copy_(copy), begin_(begin), end_(end), out_(out), size_(size) {}
+
+  void run() {
+    if (is_leaf(*copy_.source)) {
+      if (copy_.source->kind == NodeKind::stored) {
+        source_ = copy_.source->storage->bytes().data();
+      } else {
+        constant_.resize(size_);
+        double value = copy_.source->value;
+        if (value == 0.0) {
+          std::fill(constant_.begin(), constant_.end(), std::byte{0});
+        } else {
+          convert_elements(DType::F64, reinterpret_cast<const std::byte*>(&value),
+                           copy_.source->dtype, constant_.data(), 1);
+        }
+        source_ = constant_.data();
+      }
+    }
+    descend(0, copy_.src_offset, copy_.dst_offset);
+  }
+
+ private:
+  // First and last output element below level k, relative to its own start.
+  std::uint64_t dst_span(std::size_t k) const {
+    std::uint64_t span = 1;
+    for (; k < copy_.dims.size(); ++k) {
+      span += (copy_.dims[k].count - 1) * static_cast<std::uint64_t>(copy_.dims[k].dst_stride);
+    }
+    return span;
+  }
+  std::uint64_t src_span(std::size_t k) const {
+    std::uint64_t span = 1;
+    for (; k < copy_.dims.size(); ++k) {
+      span += (copy_.dims[k].count - 1) * static_cast<std::uint64_t>(copy_.dims[k].src_stride);
+    }
+    return span;
+  }
+
+  void descend(std::size_t k, std::int64_t src, std::uint64_t dst) {
+    if (dst >= end_ || dst + dst_span(k) <= begin_) return;
+    if (source_ == nullptr && src_span(k) <= kSpanLimit) {
+      // A compute node: make the elements this part walks over, then gather from them.
+      std::vector<std::byte> span(src_span(k) * size_);
+      read_node(*copy_.source, static_cast<std::uint64_t>(src),
+                static_cast<std::uint64_t>(src) + src_span(k), span.data());
+      source_ = span.data();
+      origin_ = src;
+      descend(k, src, dst);
+      source_ = nullptr;
+      return;
+    }
+    if (k == copy_.dims.size()) {
+      emit(src, 1, dst, 1, 1);
+      return;
+    }
+    const CopyDim& d = copy_.dims[k];
+    auto stride = static_cast<std::uint64_t>(d.dst_stride);
+    std::uint64_t below = dst_span(k + 1);
+    std::uint64_t lo = begin_ > dst + below - 1 ? (begin_ - dst - below) / stride + 1 : 0;
+    std::uint64_t hi = std::min(d.count, (end_ - dst - 1) / stride + 1);
+    if (lo >= hi) return;
+    if (k + 1 == copy_.dims.size() && source_ != nullptr) {
+      emit(src + static_cast<std::int64_t>(lo) * d.src_stride, d.src_stride, dst + lo * stride,
+           d.dst_stride, hi - lo);
+      return;
+    }
+    if (k + 1 == copy_.dims.size() && d.src_stride == 1 && d.dst_stride == 1) {
+      read_node(*copy_.source, static_cast<std::uint64_t>(src) + lo,
+                static_cast<std::uint64_t>(src) + hi, out_ + (dst + lo - begin_) * size_);
+      return;
+    }
+    for (std::uint64_t i = lo; i < hi; ++i) {
+      descend(k + 1, src + static_cast<std::int64_t>(i) * d.src_stride, dst + i * stride);
+    }
+  }
+
+  void emit(std::int64_t src, std::int64_t src_stride, std::uint64_t dst, std::int64_t dst_stride,
+            std::uint64_t n) {
+    bool constant = copy_.source->kind == NodeKind::fill;
+    const std::byte* from = constant ? source_ : source_ + (src - origin_) * std::int64_t{size_};
+    std::byte* to = out_ + (dst - begin_) * size_;
+    if (constant && dst_stride == 1 && copy_.source->value == 0.0) {
+      std::memset(to, 0, n * size_);
+    } else {
+      copy_run(from, constant ? 0 : src_stride, to, dst_stride, n, size_);
+    }
+  }
+
+  const Copy& copy_;
+  std::uint64_t begin_, end_;
+  std::byte* out_;
+  unsigned size_;
+  const std::byte* source_ = nullptr;  // element origin_ of the source, once it is in memory
+  std::int64_t origin_ = 0;
+  std::vector<std::byte> constant_;
+};
+
+std::vector<Copy> copies_of(const Tensor& tensor) {
+  std::vector<Copy> copies;
+  std::vector<std::int64_t> strides = row_major_strides(tensor.shape());
+  for (const Box& box : tensor.boxes()) {
+    Copy copy{tensor.inputs()[box.input].get(), box.base, 0, {}};
+    for (std::size_t a = 0; a < box.axes.size(); ++a) {
+      const BoxAxis& axis = box.axes[a];
+      copy.dst_offset += axis.start * static_cast<std::uint64_t>(strides[a]);
+      std::int64_t inner = static_cast<std::int64_t>(axis.extent());
+      for (const SubDim& d : axis.dims) {
+        inner /= static_cast<std::int64_t>(d.count);
+        CopyDim next{d.count, d.stride, inner * strides[a]};
+        if (d.count == 1) continue;
+        auto n = static_cast<std::int64_t>(next.count);
+        if (!copy.dims.empty() && copy.dims.back().src_stride == next.src_stride * n &&
+            copy.dims.back().dst_stride == next.dst_stride * n) {
+          copy.dims.back() = {copy.dims.back().count * next.count, next.src_stride, next.dst_stride};
+        } else {
+          copy.dims.push_back(next);
+        }
+      }
+    }
+    copies.push_back(std::move(copy));
+  }
+  return copies;
+}
+
+// Elements of the input converted tile by tile into `out`.
+void read_cast(const Node& node, std::uint64_t begin, std::uint64_t end, std::byte* out) {
+  const Tensor& input = node.inputs[0];
+  unsigned from = item_size(input.dtype()), to = item_size(node.dtype);
+  std::vector<std::byte> tile(std::min(kTile, end - begin) * from);
+  for (std::uint64_t at = begin; at < end; at += kTile) {
+    std::uint64_t n = std::min(kTile, end - at);
+    read_range(input, at, at + n, {tile.data(), static_cast<std::size_t>(n * from)});
+    convert_elements(input.dtype(), tile.data(), node.dtype, out + (at - begin) * to, n);
+  }
+}
+
+void read_scale(const Node& node, std::uint64_t begin, std::uint64_t end, std::byte* out) {
+  unsigned size = item_size(node.dtype);
+  read_range(node.inputs[0], begin, end, {out, static_cast<std::size_t>((end - begin) * size)});
+  std::vector<double> tile(std::min(kTile, end - begin));
+  for (std::uint64_t at = begin; at < end; at += kTile) {
+    std::uint64_t n = std::min(kTile, end - at);
+    std::byte* p = out + (at - begin) * size;
+    auto* wide = reinterpret_cast<std::byte*>(tile.data());
+    convert_elements(node.dtype, p, DType::F64, wide, n);
+    for (std::uint64_t i = 0; i < n; ++i) tile[i] *= node.value;
+    convert_elements(DType::F64, wide, node.dtype, p, n);
+  }
+}
+
+void read_byteswap(const Node& node, std::uint64_t begin, std::uint64_t end, std::byte* out) {
+  unsigned size = item_size(node.dtype);
+  read_range(node.inputs[0], begin, end, {out, static_cast<std::size_t>((end - begin) * size)});
+  unsigned scalar = node.dtype == DType::C64 ? 4 : size;
+  for (std::uint64_t i = 0; i < (end - begin) * size; i += scalar) {
+    std::reverse(out + i, out + i + scalar);
+  }
+}
+
+// `count` elements of a tensor from `begin`, in f64.
+void read_f64(const Tensor& tensor, std::uint64_t begin, std::uint64_t count, double* out) {
+  std::vector<std::byte> raw(count * item_size(tensor.dtype()));
+  read_range(tensor, begin, begin + count, raw);
+  convert_elements(tensor.dtype(), raw.data(), DType::F64, reinterpret_cast<std::byte*>(out), count);
+}
+
+// A block of rows of a * b: for each stretch of b's rows, products and sums in f64,
+// the inner index rising, so that a row's bits do not depend on the block it is in.
+void matmul_rows(const Node& node, std::uint64_t row, std::uint64_t rows, std::vector<double>& acc) {
+  constexpr std::uint64_t kStretch = 64;
+  const Tensor &a = node.inputs[0], &b = node.inputs[1];
+  std::uint64_t k = a.shape()[1], n = b.shape()[1];
+  acc.assign(rows * n, 0.0);
+  std::vector<double> left(rows * k), right(std::min(kStretch, k) * n);
+  read_f64(a, row * k, rows * k, left.data());
+  for (std::uint64_t k0 = 0; k0 < k; k0 += kStretch) {
+    std::uint64_t k1 = std::min(k, k0 + kStretch);
+    read_f64(b, k0 * n, (k1 - k0) * n, right.data());
+    for (std::uint64_t r = 0; r < rows; ++r) {
+      for (std::uint64_t i = k0; i < k1; ++i) {
+        double x = left[r * k + i];
+        const double* y = &right[(i - k0) * n];
+        double* sum = &acc[r * n];
+        for (std::uint64_t j = 0; j < n; ++j) sum[j] += x * y[j];
+      }
+    }
+  }
+}
+
+void read_matmul(const Node& node, std::uint64_t begin, std::uint64_t end, std::byte* out) {
+  std::uint64_t n = node.inputs[1].shape()[1];
+  std::uint64_t block = std::clamp<std::uint64_t>(kSpanLimit / std::max<std::uint64_t>(n, 1), 1, 64);
+  unsigned size = item_size(node.dtype);
+  std::vector<double> acc;
+  while (begin < end) {
+    std::uint64_t row = begin / n;
+    std::uint64_t rows = std::min(block, (end - 1) / n - row + 1);
+    matmul_rows(node, row, rows, acc);
+    std::uint64_t stop = std::min(end, (row + rows) * n);
+    convert_elements(DType::F64, reinterpret_cast<const std::byte*>(&acc[begin - row * n]),
+                     node.dtype, out, stop - begin);
+    out += (stop - begin) * size;
+    begin = stop;
+  }
+}
+
+void read_node(const Node& node, std::uint64_t begin, std::uint64_t end, std::byte* out) {
+  switch (node.kind) {
+    case NodeKind::cast: return read_cast(node, begin, end, out);
+    case NodeKind::scale: return read_scale(node, begin, end, out);
+    case NodeKind::byteswap: return read_byteswap(node, begin, end, out);
+    case NodeKind::matmul: return read_matmul(node, begin, end, out);
+    case NodeKind::stored:
+    case NodeKind::fill: break;
+  }
+  WB_BUG("a leaf is not computed");
+}
+
+void check_readable(const Tensor& tensor) {
+  if (bits(tensor.dtype()) % 8 == 0) return;
+  throw Error(Code::dtype_unsupported,
+              "elements of " + std::string(name(tensor.dtype())) + " are not read one by one")
+      .tensor(tensor.describe())
+      .advice("Leave the tensor out in the recipe.");
+}
+
+}  // namespace
+
+void read_range(const Tensor& tensor, std::uint64_t begin, std::uint64_t end,
+                std::span<std::byte> out) {
+  check_readable(tensor);
+  unsigned size = item_size(tensor.dtype());
+  WB_CHECK(begin <= end && end <= tensor.numel() && out.size() == (end - begin) * size);
+  if (begin == end) return;
+  for (const Copy& copy : copies_of(tensor)) Gather(copy, begin, end, out.data(), size).run();
+}
+
+std::vector<std::byte> read_all(const Tensor& tensor) {
+  check_readable(tensor);
+  std::vector<std::byte> out(tensor.nbytes());
+  read_range(tensor, 0, tensor.numel(), out);
+  return out;
+}
+
+std::vector<float> read_f32(const Tensor& tensor) {
+  Tensor wide = tensor.cast(DType::F32);
+  std::vector<float> out(wide.numel());
+  read_range(wide, 0, wide.numel(), std::as_writable_bytes(std::span<float>(out)));
+  return out;
+}
+
+std::vector<Copy> movement(const Tensor& tensor) {
+  WB_CHECK(tensor.is_movement());
+  return copies_of(tensor);
+}
+
+}  // namespace wb
