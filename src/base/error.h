@@ -58,7 +58,7 @@ class Error : public std::exception {
 }  // namespace wb
 
 #define WB_BUG(what) ::wb::bug(__FILE__, __LINE__, what)
-#define WB_CHECK(condition) \
-  do {                      \
+#define WB_CHECK(condition)                                \
+  do {                                                     \
     if (!(condition)) WB_BUG("check failed: " #condition); \
   } while (false)

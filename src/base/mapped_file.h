@@ -14,7 +14,8 @@ class MappedFile {
  public:
   // Throws Code::file_open. `path` is kept as given, for messages.
   static std::shared_ptr<const MappedFile> open(const std::string& path);
-  // Takes over `fd` (e.g. an unlinked temporary file) and maps it; `path` is only its name in messages.
+  // Takes over `fd` (e.g. an unlinked temporary file) and maps it; `path` is only its name in
+  // messages.
   static std::shared_ptr<const MappedFile> adopt(int fd, const std::string& path);
   ~MappedFile();
   MappedFile(const MappedFile&) = delete;

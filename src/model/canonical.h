@@ -30,7 +30,7 @@ const std::vector<CanonicalRow>& canonical_table();
 struct CanonicalTensor {
   std::string name;  // fully expanded: "layers.3.attn.q_nope.weight"
   Shape shape;
-  std::size_t row;   // index into canonical_table()
+  std::size_t row;  // index into canonical_table()
 };
 // All of them for `spec`, in table order, layers and experts rising.
 std::vector<CanonicalTensor> canonical_tensors(const ModelSpec& spec);
@@ -40,10 +40,10 @@ bool is_canonical_pattern(std::string_view pattern);
 
 // What became of one source tensor.
 enum class Fate {
-  used,        // bytes go into at least one canonical tensor
-  alias,       // the same bytes as another name that is used
-  left_out,    // listed by the recipe with a reason
-  outside,     // not under the model's prefix (optimizer state and the like)
+  used,      // bytes go into at least one canonical tensor
+  alias,     // the same bytes as another name that is used
+  left_out,  // listed by the recipe with a reason
+  outside,   // not under the model's prefix (optimizer state and the like)
 };
 std::string_view name(Fate fate);
 struct AccountLine {
@@ -72,7 +72,8 @@ struct CanonicalModel {
   bool has(const std::string& name) const { return tensors.count(name) != 0; }
 };
 
-// Throws canonical_missing / shape_mismatch unless `model.tensors` is exactly what the spec calls for.
+// Throws canonical_missing / shape_mismatch unless `model.tensors` is exactly what the spec calls
+// for.
 void check_complete(const CanonicalModel& model);
 
 }  // namespace wb

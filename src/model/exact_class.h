@@ -17,12 +17,14 @@ inline constexpr std::string_view kExactModelType = "weightbridge_mla";
 
 enum class ExactLayout {
   as_is,          // the canonical shape
-  flatten_heads,  // [heads, width, in] -> [heads * width, in]; bias [heads, width] -> [heads * width]
+  flatten_heads,  // [heads, width, in] -> [heads * width, in]; bias [heads, width] -> [heads *
+                  // width]
   stack_experts,  // one tensor per expert -> [experts, ...], canonical name with {e}
 };
 struct ExactRow {
   std::string_view canonical;  // module pattern without .weight/.bias: "{block}.attn.q_nope"
-  std::string_view mlx;        // "{block}.self_attn.q_nope_proj"; {block} = model.layers.{l} or mtp.{m}.block
+  std::string_view
+      mlx;  // "{block}.self_attn.q_nope_proj"; {block} = model.layers.{l} or mtp.{m}.block
   ExactLayout layout;
 };
 const std::vector<ExactRow>& exact_rows();

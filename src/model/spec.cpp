@@ -61,10 +61,12 @@ void leaf_from_json(T& field, const std::string& path, const json& value) {
     if (!value.is_boolean()) wrong_value(path, "true or false", value);
     field = value.get<bool>();
   } else if constexpr (std::is_same_v<T, double>) {
-    if (!value.is_number() || !std::isfinite(value.get<double>())) wrong_value(path, "a number", value);
+    if (!value.is_number() || !std::isfinite(value.get<double>()))
+      wrong_value(path, "a number", value);
     field = value.get<double>();
   } else if constexpr (std::is_same_v<T, std::uint64_t>) {
-    bool whole = value.is_number_unsigned() || (value.is_number_integer() && value.get<std::int64_t>() >= 0);
+    bool whole =
+        value.is_number_unsigned() || (value.is_number_integer() && value.get<std::int64_t>() >= 0);
     if (!whole || value.get<std::uint64_t>() >= kLargestDimension) {
       wrong_value(path, "a whole number from 0 to 2^31 - 1", value);
     }
@@ -115,8 +117,8 @@ void json_leaves(const json& object, const std::string& prefix, std::vector<std:
 }
 
 [[noreturn]] void clash(const std::string& a, const std::string& b, const std::string& why) {
-  throw Error(Code::spec_invalid, "the model description contradicts itself: " + a + " and " + b +
-                                      " clash, " + why)
+  throw Error(Code::spec_invalid,
+              "the model description contradicts itself: " + a + " and " + b + " clash, " + why)
       .advice("Correct the recipe's [model] section or the --set values.");
 }
 std::string field(const char* name, std::uint64_t value) {
@@ -137,7 +139,8 @@ void validate_attention(const ModelSpec& spec) {
   need(a.v_head_dim, "attention.v_head_dim");
   if (a.num_attention_heads % spec.kv_heads() != 0) {
     clash(field("attention.num_attention_heads", a.num_attention_heads),
-          field("attention.num_key_value_heads", a.num_key_value_heads), "the first is not a multiple of the second");
+          field("attention.num_key_value_heads", a.num_key_value_heads),
+          "the first is not a multiple of the second");
   }
   if (a.qk_rope_head_dim % 2 != 0) {
     clash(field("attention.qk_rope_head_dim", a.qk_rope_head_dim), "rope", "which rotates pairs");
@@ -152,13 +155,15 @@ void validate_attention(const ModelSpec& spec) {
     clash("attention.kv_lora_rank = 0", "attention.rope_key_from", "which reads the latent");
   }
   if (a.value_is_key_content && a.v_head_dim != a.qk_nope_head_dim) {
-    clash(field("attention.v_head_dim", a.v_head_dim), field("attention.qk_nope_head_dim", a.qk_nope_head_dim),
+    clash(field("attention.v_head_dim", a.v_head_dim),
+          field("attention.qk_nope_head_dim", a.qk_nope_head_dim),
           "values that are the key content have its width");
   }
   if (spec.rope.scaling == RopeScaling::longrope &&
       spec.rope.long_factor.size() != a.qk_rope_head_dim / 2) {
     clash(field("rope.long_factor of length", spec.rope.long_factor.size()),
-          field("attention.qk_rope_head_dim", a.qk_rope_head_dim), "it needs one factor for each pair");
+          field("attention.qk_rope_head_dim", a.qk_rope_head_dim),
+          "it needs one factor for each pair");
   }
 }
 
@@ -171,17 +176,21 @@ void validate_router(const ModelSpec& spec) {
   need(r.n_group, "router.n_group");
   need(r.topk_group, "router.topk_group");
   if (r.num_experts_per_tok > experts) {
-    clash(field("router.num_experts_per_tok", r.num_experts_per_tok), field("moe.n_routed_experts", experts),
+    clash(field("router.num_experts_per_tok", r.num_experts_per_tok),
+          field("moe.n_routed_experts", experts),
           "a token cannot go to more experts than there are");
   }
   if (experts % r.n_group != 0) {
-    clash(field("router.n_group", r.n_group), field("moe.n_routed_experts", experts), "groups are of equal size");
+    clash(field("router.n_group", r.n_group), field("moe.n_routed_experts", experts),
+          "groups are of equal size");
   }
   if (r.topk_group > r.n_group) {
-    clash(field("router.topk_group", r.topk_group), field("router.n_group", r.n_group), "more groups are kept than there are");
+    clash(field("router.topk_group", r.topk_group), field("router.n_group", r.n_group),
+          "more groups are kept than there are");
   }
   if (r.num_experts_per_tok > experts / r.n_group * r.topk_group) {
-    clash(field("router.num_experts_per_tok", r.num_experts_per_tok), field("router.topk_group", r.topk_group),
+    clash(field("router.num_experts_per_tok", r.num_experts_per_tok),
+          field("router.topk_group", r.topk_group),
           "the groups that are kept hold too few experts");
   }
 }
@@ -200,7 +209,8 @@ std::uint64_t ModelSpec::rope_key_heads() const {
 }
 double ModelSpec::scale_nope() const {
   if (attention.softmax_scale != 0.0) return attention.softmax_scale;
-  return 1.0 / std::sqrt(static_cast<double>(attention.qk_nope_head_dim + attention.qk_rope_head_dim));
+  return 1.0 /
+         std::sqrt(static_cast<double>(attention.qk_nope_head_dim + attention.qk_rope_head_dim));
 }
 double ModelSpec::scale_rope() const {
   return attention.softmax_scale_rope != 0.0 ? attention.softmax_scale_rope : scale_nope();
@@ -215,15 +225,18 @@ void validate(const ModelSpec& spec) {
   }
   validate_attention(spec);
   bool any_dense = false;
-  for (std::uint64_t l = 0; l < spec.num_hidden_layers && !any_dense; ++l) any_dense = !spec.is_moe(l);
-  if (any_dense) need(spec.dense.intermediate_size, "dense.intermediate_size (some layers are dense)");
+  for (std::uint64_t l = 0; l < spec.num_hidden_layers && !any_dense; ++l)
+    any_dense = !spec.is_moe(l);
+  if (any_dense)
+    need(spec.dense.intermediate_size, "dense.intermediate_size (some layers are dense)");
   if (spec.moe.n_routed_experts > 0) validate_router(spec);
 }
 
 json to_json(const ModelSpec& spec) {
   json tree = json::object();
   ModelSpec copy = spec;
-  each_leaf(copy, "", [&](const std::string& path, auto& f) { tree[pointer(path)] = leaf_to_json(f); });
+  each_leaf(copy, "",
+            [&](const std::string& path, auto& f) { tree[pointer(path)] = leaf_to_json(f); });
   return tree;
 }
 
@@ -241,7 +254,8 @@ const std::vector<FieldInfo>& spec_fields() {
   static const std::vector<FieldInfo> fields = [] {
     std::vector<FieldInfo> out;
     ModelSpec spec;
-    each_leaf(spec, "", [&](const std::string& path, auto& f) { out.push_back(describe(path, f)); });
+    each_leaf(spec, "",
+              [&](const std::string& path, auto& f) { out.push_back(describe(path, f)); });
     return out;
   }();
   return fields;

@@ -60,9 +60,10 @@ struct AttentionSpec {
   std::uint64_t q_lora_rank = 0;          // 0 = queries straight from the input
   std::uint64_t kv_lora_rank = 0;         // 0 = keys and values straight from the input
   std::uint64_t qk_nope_head_dim = 0, qk_rope_head_dim = 0, v_head_dim = 0;
-  NormSpec q_norm{NormKind::none};   // on the query latent
-  NormSpec kv_norm{NormKind::rms};   // on the key-value latent
-  NormSpec q_head_norm{NormKind::none}, k_head_norm{NormKind::none};  // per head, after the up-projection
+  NormSpec q_norm{NormKind::none};  // on the query latent
+  NormSpec kv_norm{NormKind::rms};  // on the key-value latent
+  NormSpec q_head_norm{NormKind::none},
+      k_head_norm{NormKind::none};  // per head, after the up-projection
   RopeKeys rope_keys = RopeKeys::shared;
   RopeKeyFrom rope_key_from = RopeKeyFrom::input;
   double kv_latent_factor = 1.0;  // constant on the normed key-value latent
@@ -70,7 +71,7 @@ struct AttentionSpec {
   // scores = softmax_scale * (q_nope.k_nope) + softmax_scale_rope * (q_rope.k_rope).
   // 0 = (qk_nope_head_dim + qk_rope_head_dim)^-0.5; softmax_scale_rope 0 = softmax_scale.
   double softmax_scale = 0.0, softmax_scale_rope = 0.0;
-  bool value_is_key_content = false;  // v = k_nope, no v tensor
+  bool value_is_key_content = false;         // v = k_nope, no v tensor
   bool q_down_bias = false, q_bias = false;  // q_lora down; nope and rope queries
   bool kv_down_bias = false, k_rope_bias = false, kv_up_bias = false, o_bias = false;
 };
@@ -88,8 +89,8 @@ struct RouterSpec {
   bool bias = false;  // the router's linear layer has one
   ExpertBias expert_bias = ExpertBias::none;
   std::uint64_t num_experts_per_tok = 0;
-  bool norm_topk_prob = false;      // chosen weights divided by their sum
-  double norm_eps = 0.0;            // added to that sum
+  bool norm_topk_prob = false;  // chosen weights divided by their sum
+  double norm_eps = 0.0;        // added to that sum
   double routed_scaling_factor = 1.0;
   std::uint64_t n_group = 1, topk_group = 1;
   GroupScore group_score = GroupScore::top2_sum;
@@ -97,10 +98,10 @@ struct RouterSpec {
 };
 
 struct MoeSpec {
-  std::uint64_t n_routed_experts = 0;  // 0 = every layer is dense
-  MlpSpec routed;                      // each expert
-  MlpSpec shared;                      // all shared experts as one network; width 0 = none
-  double shared_scale = 1.0;           // y = routed + shared_scale * shared
+  std::uint64_t n_routed_experts = 0;       // 0 = every layer is dense
+  MlpSpec routed;                           // each expert
+  MlpSpec shared;                           // all shared experts as one network; width 0 = none
+  double shared_scale = 1.0;                // y = routed + shared_scale * shared
   std::uint64_t first_k_dense_replace = 0;  // layers before it are dense
   std::uint64_t moe_layer_freq = 1;         // of the rest, layer l is a mixture when l % freq == 0
 };
@@ -122,9 +123,9 @@ struct ModelSpec {
 
   // Whether layer `l` is a mixture of experts.
   bool is_moe(std::uint64_t l) const;
-  std::uint64_t kv_heads() const;  // num_key_value_heads, or num_attention_heads when 0
+  std::uint64_t kv_heads() const;        // num_key_value_heads, or num_attention_heads when 0
   std::uint64_t rope_key_heads() const;  // 1, or kv_heads()
-  double scale_nope() const;  // softmax scale with the default filled in
+  double scale_nope() const;             // softmax scale with the default filled in
   double scale_rope() const;
 };
 
@@ -140,7 +141,7 @@ ModelSpec spec_from_json(const nlohmann::json& json);
 // One field of the tree, for recipes and comparisons, e.g. {"router.score", enum_, {...}}.
 enum class FieldKind { integer, real, boolean, enumeration, reals };
 struct FieldInfo {
-  std::string path;                      // "attention.q_norm.kind"
+  std::string path;  // "attention.q_norm.kind"
   FieldKind kind;
   std::vector<std::string> enum_values;  // for enumeration
 };

@@ -105,10 +105,10 @@ void visit_fields(V&& v, ModelSpec& s) {
 
 template <class E>
 struct EnumNames;  // static constexpr const char* values[]: in the order of the enum
-#define WB_ENUM_NAMES(Type, ...)                                \
-  template <>                                                   \
-  struct EnumNames<Type> {                                      \
-    static constexpr const char* values[] = {__VA_ARGS__};      \
+#define WB_ENUM_NAMES(Type, ...)                           \
+  template <>                                              \
+  struct EnumNames<Type> {                                 \
+    static constexpr const char* values[] = {__VA_ARGS__}; \
   };
 WB_ENUM_NAMES(Positions, "none", "learned")
 WB_ENUM_NAMES(NormKind, "none", "rms", "layer")

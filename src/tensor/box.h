@@ -17,8 +17,8 @@ struct SubDim {
   std::int64_t stride;  // elements of the input; 0 repeats
 };
 struct BoxAxis {
-  std::uint64_t start = 0;    // first index of the box along this axis
-  std::vector<SubDim> dims;   // outermost first; empty = extent 1
+  std::uint64_t start = 0;   // first index of the box along this axis
+  std::vector<SubDim> dims;  // outermost first; empty = extent 1
   std::uint64_t extent() const {
     std::uint64_t n = 1;
     for (const SubDim& d : dims) n *= d.count;

@@ -94,8 +94,8 @@ Tensor Tensor::byteswap() const {
 Tensor Tensor::matmul(const Tensor& a, const Tensor& b, DType dtype) {
   bool fits = a.shape_.size() == 2 && b.shape_.size() == 2 && a.shape_[1] == b.shape_[0];
   if (!fits) {
-    throw Error(Code::shape_mismatch, "a matrix product of " + to_string(a.shape_) + " and " +
-                                          to_string(b.shape_))
+    throw Error(Code::shape_mismatch,
+                "a matrix product of " + to_string(a.shape_) + " and " + to_string(b.shape_))
         .tensor(a.describe() + " and " + b.describe());
   }
   if (!can_convert(a.dtype_, DType::F64) || !can_convert(b.dtype_, DType::F64) ||

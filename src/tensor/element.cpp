@@ -96,8 +96,10 @@ void to_any(DType to, const std::byte* in, unsigned in_size, std::byte* out, std
   using Value = decltype(read(in));
   constexpr bool wide = std::is_same_v<Value, double>;
   auto narrow = [](Value v) {
-    if constexpr (wide) return to_f32_odd(v);
-    else return v;
+    if constexpr (wide)
+      return to_f32_odd(v);
+    else
+      return v;
   };
   switch (to) {
     case DType::F32:
@@ -127,8 +129,13 @@ auto integer_reader() {
 bool can_convert(DType from, DType to) {
   bool target = to == DType::F32 || to == DType::F64 || to == DType::F16 || to == DType::BF16;
   switch (from) {
-    case DType::F4: case DType::F6_E2M3: case DType::F6_E3M2: case DType::F8_E8M0:
-    case DType::F8_E4M3FNUZ: case DType::F8_E5M2FNUZ: case DType::C64:
+    case DType::F4:
+    case DType::F6_E2M3:
+    case DType::F6_E3M2:
+    case DType::F8_E8M0:
+    case DType::F8_E4M3FNUZ:
+    case DType::F8_E5M2FNUZ:
+    case DType::C64:
       return false;
     default:
       return target;
@@ -146,29 +153,41 @@ void convert_elements(DType from, const std::byte* in, DType to, std::byte* out,
     to_any(to, in, 1, out, n, [&](const std::byte* p) { return table[load<std::uint8_t>(p)]; });
   };
   switch (from) {
-    case DType::F32: return to_any(to, in, 4, out, n, load<float>);
-    case DType::F64: return to_any(to, in, 8, out, n, load<double>);
+    case DType::F32:
+      return to_any(to, in, 4, out, n, load<float>);
+    case DType::F64:
+      return to_any(to, in, 8, out, n, load<double>);
     case DType::F16:
       return to_any(to, in, 2, out, n,
                     [](const std::byte* p) { return f16_to_f32(load<std::uint16_t>(p)); });
     case DType::BF16:
       return to_any(to, in, 2, out, n,
                     [](const std::byte* p) { return bf16_to_f32(load<std::uint16_t>(p)); });
-    case DType::F8_E5M2: return f8(f8_e5m2_to_f32);
-    case DType::F8_E4M3: return f8(f8_e4m3_to_f32);
+    case DType::F8_E5M2:
+      return f8(f8_e5m2_to_f32);
+    case DType::F8_E4M3:
+      return f8(f8_e4m3_to_f32);
     case DType::Bool:
-      return to_any(to, in, 1, out, n, [](const std::byte* p) {
-        return load<std::uint8_t>(p) != 0 ? 1.0f : 0.0f;
-      });
-    case DType::U8: return to_any(to, in, 1, out, n, integer_reader<std::uint8_t>());
-    case DType::I8: return to_any(to, in, 1, out, n, integer_reader<std::int8_t>());
-    case DType::U16: return to_any(to, in, 2, out, n, integer_reader<std::uint16_t>());
-    case DType::I16: return to_any(to, in, 2, out, n, integer_reader<std::int16_t>());
-    case DType::U32: return to_any(to, in, 4, out, n, integer_reader<std::uint32_t>());
-    case DType::I32: return to_any(to, in, 4, out, n, integer_reader<std::int32_t>());
-    case DType::U64: return to_any(to, in, 8, out, n, integer_reader<std::uint64_t>());
-    case DType::I64: return to_any(to, in, 8, out, n, integer_reader<std::int64_t>());
-    default: WB_BUG("convert_elements: not a source dtype");
+      return to_any(to, in, 1, out, n,
+                    [](const std::byte* p) { return load<std::uint8_t>(p) != 0 ? 1.0f : 0.0f; });
+    case DType::U8:
+      return to_any(to, in, 1, out, n, integer_reader<std::uint8_t>());
+    case DType::I8:
+      return to_any(to, in, 1, out, n, integer_reader<std::int8_t>());
+    case DType::U16:
+      return to_any(to, in, 2, out, n, integer_reader<std::uint16_t>());
+    case DType::I16:
+      return to_any(to, in, 2, out, n, integer_reader<std::int16_t>());
+    case DType::U32:
+      return to_any(to, in, 4, out, n, integer_reader<std::uint32_t>());
+    case DType::I32:
+      return to_any(to, in, 4, out, n, integer_reader<std::int32_t>());
+    case DType::U64:
+      return to_any(to, in, 8, out, n, integer_reader<std::uint64_t>());
+    case DType::I64:
+      return to_any(to, in, 8, out, n, integer_reader<std::int64_t>());
+    default:
+      WB_BUG("convert_elements: not a source dtype");
   }
 }
 

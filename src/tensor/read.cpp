@@ -14,8 +14,9 @@ namespace wb {
 
 namespace {
 
-constexpr std::uint64_t kTile = std::uint64_t{1} << 16;      // elements converted at once
-constexpr std::uint64_t kSpanLimit = std::uint64_t{1} << 19;  // elements of a compute node kept for gathering
+constexpr std::uint64_t kTile = std::uint64_t{1} << 16;  // elements converted at once
+constexpr std::uint64_t kSpanLimit = std::uint64_t{1}
+                                     << 19;  // elements of a compute node kept for gathering
 
 void read_node(const Node& node, std::uint64_t begin, std::uint64_t end, std::byte* out);
 
@@ -35,11 +36,16 @@ void copy_run(const std::byte* src, std::int64_t src_stride, std::byte* dst,
     }
   };
   switch (size) {
-    case 1: return strided(std::uint8_t{});
-    case 2: return strided(std::uint16_t{});
-    case 4: return strided(std::uint32_t{});
-    case 8: return strided(std::uint64_t{});
-    default: WB_BUG("an element size that is none of 1, 2, 4, 8");
+    case 1:
+      return strided(std::uint8_t{});
+    case 2:
+      return strided(std::uint16_t{});
+    case 4:
+      return strided(std::uint32_t{});
+    case 8:
+      return strided(std::uint64_t{});
+    default:
+      WB_BUG("an element size that is none of 1, 2, 4, 8");
   }
 }
 
@@ -160,7 +166,8 @@ std::vector<Copy> copies_of(const Tensor& tensor) {
         auto n = static_cast<std::int64_t>(next.count);
         if (!copy.dims.empty() && copy.dims.back().src_stride == next.src_stride * n &&
             copy.dims.back().dst_stride == next.dst_stride * n) {
-          copy.dims.back() = {copy.dims.back().count * next.count, next.src_stride, next.dst_stride};
+          copy.dims.back() = {copy.dims.back().count * next.count, next.src_stride,
+                              next.dst_stride};
         } else {
           copy.dims.push_back(next);
         }
@@ -210,12 +217,14 @@ void read_byteswap(const Node& node, std::uint64_t begin, std::uint64_t end, std
 void read_f64(const Tensor& tensor, std::uint64_t begin, std::uint64_t count, double* out) {
   std::vector<std::byte> raw(count * item_size(tensor.dtype()));
   read_range(tensor, begin, begin + count, raw);
-  convert_elements(tensor.dtype(), raw.data(), DType::F64, reinterpret_cast<std::byte*>(out), count);
+  convert_elements(tensor.dtype(), raw.data(), DType::F64, reinterpret_cast<std::byte*>(out),
+                   count);
 }
 
 // A block of rows of a * b: for each stretch of b's rows, products and sums in f64,
 // the inner index rising, so that a row's bits do not depend on the block it is in.
-void matmul_rows(const Node& node, std::uint64_t row, std::uint64_t rows, std::vector<double>& acc) {
+void matmul_rows(const Node& node, std::uint64_t row, std::uint64_t rows,
+                 std::vector<double>& acc) {
   constexpr std::uint64_t kStretch = 64;
   const Tensor &a = node.inputs[0], &b = node.inputs[1];
   std::uint64_t k = a.shape()[1], n = b.shape()[1];
@@ -238,7 +247,8 @@ void matmul_rows(const Node& node, std::uint64_t row, std::uint64_t rows, std::v
 
 void read_matmul(const Node& node, std::uint64_t begin, std::uint64_t end, std::byte* out) {
   std::uint64_t n = node.inputs[1].shape()[1];
-  std::uint64_t block = std::clamp<std::uint64_t>(kSpanLimit / std::max<std::uint64_t>(n, 1), 1, 64);
+  std::uint64_t block =
+      std::clamp<std::uint64_t>(kSpanLimit / std::max<std::uint64_t>(n, 1), 1, 64);
   unsigned size = item_size(node.dtype);
   std::vector<double> acc;
   while (begin < end) {
@@ -255,12 +265,17 @@ void read_matmul(const Node& node, std::uint64_t begin, std::uint64_t end, std::
 
 void read_node(const Node& node, std::uint64_t begin, std::uint64_t end, std::byte* out) {
   switch (node.kind) {
-    case NodeKind::cast: return read_cast(node, begin, end, out);
-    case NodeKind::scale: return read_scale(node, begin, end, out);
-    case NodeKind::byteswap: return read_byteswap(node, begin, end, out);
-    case NodeKind::matmul: return read_matmul(node, begin, end, out);
+    case NodeKind::cast:
+      return read_cast(node, begin, end, out);
+    case NodeKind::scale:
+      return read_scale(node, begin, end, out);
+    case NodeKind::byteswap:
+      return read_byteswap(node, begin, end, out);
+    case NodeKind::matmul:
+      return read_matmul(node, begin, end, out);
     case NodeKind::stored:
-    case NodeKind::fill: break;
+    case NodeKind::fill:
+      break;
   }
   WB_BUG("a leaf is not computed");
 }

@@ -150,8 +150,9 @@ Tensor Tensor::values(std::string name, std::span<const float> data, Shape shape
 
 Tensor Tensor::reshape(Shape shape) const {
   if (wb::numel(shape) != numel()) {
-    wrong_shape("reshape to " + to_string(shape) + " does not hold the elements of " +
-                    to_string(shape_), *this);
+    wrong_shape(
+        "reshape to " + to_string(shape) + " does not hold the elements of " + to_string(shape_),
+        *this);
   }
   Tensor t = *this;
   if (numel() > 0) {
@@ -172,7 +173,9 @@ Tensor Tensor::permute(std::span<const int> axes) const {
     if (good) seen[static_cast<std::size_t>(a)] = true;
     text += (text.empty() ? "" : ", ") + std::to_string(a);
   }
-  if (!good) wrong_shape("permute(" + text + ") does not name each axis of " + to_string(shape_) + " once", *this);
+  if (!good)
+    wrong_shape("permute(" + text + ") does not name each axis of " + to_string(shape_) + " once",
+                *this);
   Tensor t = *this;
   std::vector<Box> boxes = *boxes_;
   for (std::size_t i = 0; i < axes.size(); ++i) {
@@ -187,7 +190,8 @@ Tensor Tensor::permute(std::span<const int> axes) const {
 }
 
 Tensor Tensor::transpose() const {
-  if (shape_.size() != 2) wrong_shape("a transpose takes two dimensions, not " + to_string(shape_), *this);
+  if (shape_.size() != 2)
+    wrong_shape("a transpose takes two dimensions, not " + to_string(shape_), *this);
   const int axes[] = {1, 0};
   return permute(axes);
 }
@@ -242,7 +246,8 @@ Tensor Tensor::concat(int axis, std::span<const Tensor> parts) {
   auto a = static_cast<std::size_t>(axis);
   const Tensor& first = parts[0];
   if (axis < 0 || a >= first.shape_.size()) {
-    wrong_shape("concat has no axis " + std::to_string(axis) + " in " + to_string(first.shape_), first);
+    wrong_shape("concat has no axis " + std::to_string(axis) + " in " + to_string(first.shape_),
+                first);
   }
   if (parts.size() == 1) return first;
   Tensor t;
@@ -258,11 +263,13 @@ Tensor Tensor::concat(int axis, std::span<const Tensor> parts) {
     if (expected != t.shape_ || part.dtype_ != t.dtype_) {
       wrong_shape("concat along axis " + std::to_string(axis) + " joins " +
                       std::string(name(first.dtype_)) + to_string(first.shape_) + " and " +
-                      std::string(name(part.dtype_)) + to_string(part.shape_), part);
+                      std::string(name(part.dtype_)) + to_string(part.shape_),
+                  part);
     }
     std::vector<std::uint32_t> renumber;
     for (const auto& input : part.inputs_) {
-      auto [it, fresh] = known.try_emplace(input.get(), static_cast<std::uint32_t>(t.inputs_.size()));
+      auto [it, fresh] =
+          known.try_emplace(input.get(), static_cast<std::uint32_t>(t.inputs_.size()));
       if (fresh) t.inputs_.push_back(input);
       renumber.push_back(it->second);
     }
@@ -286,7 +293,8 @@ Tensor Tensor::stack(int axis, std::span<const Tensor> parts) {
   std::vector<std::shared_ptr<const Step>> steps;
   for (const Tensor& part : parts) {
     if (axis < 0 || static_cast<std::size_t>(axis) > part.shape_.size()) {
-      wrong_shape("stack has no axis " + std::to_string(axis) + " for " + to_string(part.shape_), part);
+      wrong_shape("stack has no axis " + std::to_string(axis) + " for " + to_string(part.shape_),
+                  part);
     }
     Shape shape = part.shape_;
     shape.insert(shape.begin() + axis, 1);
@@ -314,7 +322,8 @@ Tensor Tensor::pad(int axis, std::uint64_t before, std::uint64_t after) const {
   if (after > 0) parts.push_back(zeros(after));
   Tensor t = concat(axis, parts);
   t.step_ = step("pad(" + std::to_string(axis) + ", " + std::to_string(before) + ", " +
-                     std::to_string(after) + ")", {step_});
+                     std::to_string(after) + ")",
+                 {step_});
   return t;
 }
 

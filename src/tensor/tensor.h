@@ -62,7 +62,7 @@ class Tensor {
   Tensor transpose() const;                         // rank 2 only
   Tensor slice(int axis, std::uint64_t begin, std::uint64_t end) const;
   static Tensor concat(int axis, std::span<const Tensor> parts);
-  static Tensor stack(int axis, std::span<const Tensor> parts);  // a new axis
+  static Tensor stack(int axis, std::span<const Tensor> parts);           // a new axis
   Tensor pad(int axis, std::uint64_t before, std::uint64_t after) const;  // with zeros
 
   // --- compute ---
