@@ -34,14 +34,14 @@ struct SourceCheck {
 
 struct ConvertJob {
   const LoweredModel* model = nullptr;
-  std::string destination;        // the folder
+  std::string destination;                                 // the folder
   std::vector<std::shared_ptr<const MappedFile>> sources;  // fingerprinted, in this order
   std::vector<SourceCheck> checks;
-  std::vector<ExtraFile> files;   // tokenizer, model card, class files
+  std::vector<ExtraFile> files;     // tokenizer, model card, class files
   nlohmann::ordered_json manifest;  // weightbridge.json so far: tool, recipe, target, parameters
   std::uint64_t shard_size = std::uint64_t{5} << 30;
   bool sync = true, sha256 = false, force = false;
-  unsigned threads = 0;           // 0 = default_threads()
+  unsigned threads = 0;                           // 0 = default_threads()
   std::function<void(const Progress&)> progress;  // called from one thread at a time
 };
 
@@ -55,7 +55,15 @@ struct ConvertResult {
   std::uint64_t tensor_bytes = 0;
   std::uint64_t parameters = 0;
 };
-// Throws output_exists, file_write, no_space, interrupted; leaves nothing behind then.
+// Throws output_exists, file_write, no_space, interrupted, and, for a model that no MLX
+// program could load, dtype_unsupported, limit_exceeded or tensor_name; what `checks` and
+// reading throw passes through. Leaves nothing behind then.
 ConvertResult convert(const ConvertJob& job);
+
+// Makes a running convert() stop with Code::interrupted at its next tile. May be called
+// from a signal handler. Stays set until clear_interrupt().
+void request_interrupt() noexcept;
+void clear_interrupt() noexcept;
+bool interrupt_requested() noexcept;
 
 }  // namespace wb
