@@ -24,3 +24,15 @@ target_link_libraries(wb_dep_onig INTERFACE PkgConfig::ONIG)
 # toml++ is header-only; its headers are found on the system include path.
 add_library(wb_dep_toml INTERFACE)
 target_compile_definitions(wb_dep_toml INTERFACE TOML_EXCEPTIONS=1)
+
+# Portable SIMD for the kernels of src/ops.
+pkg_check_modules(HWY REQUIRED IMPORTED_TARGET libhwy)
+add_library(wb_dep_hwy INTERFACE)
+target_link_libraries(wb_dep_hwy INTERFACE PkgConfig::HWY)
+# A BLAS for large products; without one our own kernels do all of them, slower.
+pkg_check_modules(OPENBLAS IMPORTED_TARGET openblas)
+add_library(wb_dep_blas INTERFACE)
+if(OPENBLAS_FOUND)
+  target_link_libraries(wb_dep_blas INTERFACE PkgConfig::OPENBLAS)
+  target_compile_definitions(wb_dep_blas INTERFACE WB_HAVE_OPENBLAS)
+endif()

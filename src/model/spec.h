@@ -19,7 +19,8 @@ inline constexpr std::uint64_t kLargestDimension = std::uint64_t{1} << 31;
 
 enum class Positions { none, learned };
 enum class NormKind { none, rms, layer };
-enum class Activation { silu, gelu_erf, gelu_tanh, relu };
+// silu_clipped: silu, its result clipped to [-100, 100] (mlx-swift-lm's routed experts).
+enum class Activation { silu, gelu_erf, gelu_tanh, relu, silu_clipped };
 // half_split: pairs (j, j + R/2), "rotate half"; interleaved: pairs (2j, 2j + 1).
 enum class RopeLayout { half_split, interleaved };
 enum class RopeScaling { none, linear, yarn, longrope };
@@ -28,9 +29,9 @@ enum class RopeKeys { shared, per_head };
 enum class RopeKeyFrom { input, raw_latent, normed_latent };
 // Routing weights: softmax over the chosen logits; softmax over all, then the chosen; sigmoid each.
 enum class RouterScore { softmax_of_chosen, softmax, sigmoid };
-// Where the per-expert balancing bias enters: added to the logits, or to the scores for
-// selection only.
-enum class ExpertBias { none, logits, selection };
+// Where the per-expert balancing bias enters: added to the logits, to the scores for
+// selection only, or to the scores for selection and weights alike.
+enum class ExpertBias { none, logits, selection, scores };
 // How a group of experts is scored for group-limited routing.
 enum class GroupScore { max, top2_sum };
 // What the scores of masked groups become before the top-k.

@@ -112,13 +112,13 @@ struct EnumNames;  // static constexpr const char* values[]: in the order of the
   };
 WB_ENUM_NAMES(Positions, "none", "learned")
 WB_ENUM_NAMES(NormKind, "none", "rms", "layer")
-WB_ENUM_NAMES(Activation, "silu", "gelu_erf", "gelu_tanh", "relu")
+WB_ENUM_NAMES(Activation, "silu", "gelu_erf", "gelu_tanh", "relu", "silu_clipped")
 WB_ENUM_NAMES(RopeLayout, "half_split", "interleaved")
 WB_ENUM_NAMES(RopeScaling, "none", "linear", "yarn", "longrope")
 WB_ENUM_NAMES(RopeKeys, "shared", "per_head")
 WB_ENUM_NAMES(RopeKeyFrom, "input", "raw_latent", "normed_latent")
 WB_ENUM_NAMES(RouterScore, "softmax_of_chosen", "softmax", "sigmoid")
-WB_ENUM_NAMES(ExpertBias, "none", "logits", "selection")
+WB_ENUM_NAMES(ExpertBias, "none", "logits", "selection", "scores")
 WB_ENUM_NAMES(GroupScore, "max", "top2_sum")
 WB_ENUM_NAMES(GroupMask, "zero", "negative_infinity")
 #undef WB_ENUM_NAMES

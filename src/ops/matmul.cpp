@@ -1,0 +1,116 @@
+// The tiling and the choice of kernel; see matmul.h.
+#include "ops/matmul.h"
+
+#include <algorithm>
+#include <mutex>
+
+#include "base/threads.h"
+#include "ops/simd.h"
+
+#ifdef WB_HAVE_OPENBLAS
+#include <cblas.h>
+#endif
+
+namespace wb::ops {
+
+namespace {
+
+// Rows below which our own dot kernel is faster than packing for BLAS (bench/matmul).
+constexpr std::size_t kBlasRows = 6;
+// Multiplications below which starting a thread costs more than it saves.
+constexpr std::size_t kThreadWork = std::size_t{1} << 21;
+
+void plain_nt(std::size_t m, std::size_t n, std::size_t k, const float* a, std::size_t lda,
+              const float* b, std::size_t ldb, float* c, std::size_t ldc) {
+  for (std::size_t i = 0; i < m; ++i) {
+    for (std::size_t j = 0; j < n; ++j) {
+      double sum = 0;
+      for (std::size_t p = 0; p < k; ++p) {
+        sum += static_cast<double>(a[i * lda + p]) * static_cast<double>(b[j * ldb + p]);
+      }
+      c[i * ldc + j] = static_cast<float>(sum);
+    }
+  }
+}
+
+void plain_nn(std::size_t m, std::size_t n, std::size_t k, const float* a, std::size_t lda,
+              const float* b, std::size_t ldb, float* c, std::size_t ldc) {
+  for (std::size_t i = 0; i < m; ++i) {
+    for (std::size_t j = 0; j < n; ++j) {
+      double sum = 0;
+      for (std::size_t p = 0; p < k; ++p) {
+        sum += static_cast<double>(a[i * lda + p]) * static_cast<double>(b[p * ldb + j]);
+      }
+      c[i * ldc + j] = static_cast<float>(sum);
+    }
+  }
+}
+
+#ifdef WB_HAVE_OPENBLAS
+// Our own threads share out the tiles; a BLAS that starts threads of its own would both
+// oversubscribe the cores and make results depend on their number.
+void single_threaded_blas() {
+  static std::once_flag once;
+  std::call_once(once, [] { openblas_set_num_threads(1); });
+}
+void blas(CBLAS_TRANSPOSE trans_b, std::size_t m, std::size_t n, std::size_t k, const float* a,
+          std::size_t lda, const float* b, std::size_t ldb, float* c, std::size_t ldc) {
+  single_threaded_blas();
+  auto i = [](std::size_t v) { return static_cast<blasint>(v); };
+  cblas_sgemm(CblasRowMajor, CblasNoTrans, trans_b, i(m), i(n), i(k), 1.0f, a, i(lda), b, i(ldb),
+              0.0f, c, i(ldc));
+}
+#endif
+
+}  // namespace
+
+bool has_blas() {
+#ifdef WB_HAVE_OPENBLAS
+  return true;
+#else
+  return false;
+#endif
+}
+
+void gemm_nt(Kernels kernels, std::size_t m, std::size_t n, std::size_t k, const float* a,
+             std::size_t lda, const float* b, std::size_t ldb, float* c, std::size_t ldc) {
+  if (m == 0 || n == 0) return;
+  if (kernels == Kernels::plain || k == 0) return plain_nt(m, n, k, a, lda, b, ldb, c, ldc);
+#ifdef WB_HAVE_OPENBLAS
+  if (m >= kBlasRows) return blas(CblasTrans, m, n, k, a, lda, b, ldb, c, ldc);
+#endif
+  simd_gemm_nt(m, n, k, a, lda, b, ldb, c, ldc);
+}
+
+void gemm_nn(Kernels kernels, std::size_t m, std::size_t n, std::size_t k, const float* a,
+             std::size_t lda, const float* b, std::size_t ldb, float* c, std::size_t ldc) {
+  if (m == 0 || n == 0) return;
+  if (kernels == Kernels::plain || k == 0) return plain_nn(m, n, k, a, lda, b, ldb, c, ldc);
+#ifdef WB_HAVE_OPENBLAS
+  if (m >= kBlasRows) return blas(CblasNoTrans, m, n, k, a, lda, b, ldb, c, ldc);
+#endif
+  simd_gemm_nn(m, n, k, a, lda, b, ldb, c, ldc);
+}
+
+void linear(Kernels kernels, const float* x, std::size_t rows, const Linear& layer, float* y,
+            unsigned threads) {
+  const std::size_t out = layer.out, in = layer.in;
+  if (rows == 0 || out == 0) return;
+  // Tiles depend on the shapes alone. Wide outputs (vocabularies) take wider ones.
+  const std::size_t tile_rows = 256, tile_cols = out >= 4096 ? 512 : 128;
+  const std::size_t down = (rows + tile_rows - 1) / tile_rows;
+  const std::size_t across = (out + tile_cols - 1) / tile_cols;
+  auto body = [&](std::size_t tile, unsigned) {
+    const std::size_t r0 = tile / across * tile_rows, c0 = tile % across * tile_cols;
+    const std::size_t m = std::min(tile_rows, rows - r0), n = std::min(tile_cols, out - c0);
+    gemm_nt(kernels, m, n, in, x + r0 * in, in, layer.w + c0 * in, in, y + r0 * out + c0, out);
+    if (layer.bias == nullptr) return;
+    for (std::size_t i = 0; i < m; ++i) {
+      float* row = y + (r0 + i) * out + c0;
+      for (std::size_t j = 0; j < n; ++j) row[j] += layer.bias[c0 + j];
+    }
+  };
+  parallel_for(down * across, rows * out * in < kThreadWork ? 1 : threads, body);
+}
+
+}  // namespace wb::ops

@@ -1,0 +1,84 @@
+// The router's arithmetic; see route.h.
+#include "ops/route.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numeric>
+
+namespace wb::ops {
+
+namespace {
+
+void softmax_in_place(std::vector<double>& x) {
+  const double max = *std::max_element(x.begin(), x.end());
+  double total = 0;
+  for (double& v : x) total += v = std::exp(v - max);
+  for (double& v : x) v /= total;
+}
+
+// Masks all groups but the best `groups_kept` of `choice`.
+void limit_groups(const RouteArgs& args, std::vector<double>& choice) {
+  const std::size_t size = choice.size() / args.groups;
+  std::vector<double> score(args.groups);
+  for (std::size_t g = 0; g < args.groups; ++g) {
+    std::vector<double> members(choice.begin() + static_cast<std::ptrdiff_t>(g * size),
+                                choice.begin() + static_cast<std::ptrdiff_t>((g + 1) * size));
+    std::sort(members.begin(), members.end(), std::greater<>());
+    score[g] = args.group_by_max || size == 1 ? members[0] : members[0] + members[1];
+  }
+  std::vector<bool> kept(args.groups, false);
+  for (std::uint32_t g : top_k(score, args.groups_kept)) kept[g] = true;
+  const double masked =
+      args.mask_with_infinity ? -std::numeric_limits<double>::infinity() : 0.0;
+  for (std::size_t e = 0; e < choice.size(); ++e) {
+    if (!kept[e / size]) choice[e] = masked;
+  }
+}
+
+}  // namespace
+
+std::vector<std::uint32_t> top_k(std::span<const double> values, std::size_t k) {
+  std::vector<std::uint32_t> order(values.size());
+  std::iota(order.begin(), order.end(), 0u);
+  k = std::min(k, order.size());
+  std::partial_sort(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(k), order.end(),
+                    [&](std::uint32_t a, std::uint32_t b) {
+                      return values[a] != values[b] ? values[a] > values[b] : a < b;
+                    });
+  order.resize(k);
+  return order;
+}
+
+void route(const RouteArgs& args, std::span<const double> logits, std::uint32_t* experts,
+           float* weights) {
+  using Score = RouteArgs::Score;
+  using Bias = RouteArgs::Bias;
+  std::vector<double> scores(logits.begin(), logits.end());
+  auto add_bias = [&](std::vector<double>& to) {
+    for (std::size_t e = 0; e < to.size(); ++e) to[e] += static_cast<double>(args.expert_bias[e]);
+  };
+  if (args.bias == Bias::logits) add_bias(scores);
+  if (args.score == Score::softmax) softmax_in_place(scores);
+  if (args.score == Score::sigmoid) {
+    for (double& s : scores) s = 1.0 / (1.0 + std::exp(-s));
+  }
+  std::vector<double> choice = scores;
+  if (args.bias == Bias::selection || args.bias == Bias::scores) add_bias(choice);
+  if (args.groups > 1) limit_groups(args, choice);
+  // With the bias in the scores, what chose is what weighs: masked groups weigh 0 there.
+  const std::vector<double>& weigh = args.bias == Bias::scores ? choice : scores;
+
+  const std::vector<std::uint32_t> chosen = top_k(choice, args.k);
+  std::vector<double> w;
+  for (std::uint32_t e : chosen) w.push_back(weigh[e]);
+  if (args.score == Score::softmax_of_chosen) softmax_in_place(w);
+  double divisor = 1.0;
+  if (args.norm) divisor = std::accumulate(w.begin(), w.end(), 0.0) + args.norm_eps;
+  for (std::size_t i = 0; i < chosen.size(); ++i) {
+    experts[i] = chosen[i];
+    weights[i] = static_cast<float>(w[i] / divisor * args.factor);
+  }
+}
+
+}  // namespace wb::ops
