@@ -189,7 +189,7 @@ std::vector<Box> reshape_boxes(const std::vector<Box>& boxes, const Shape& from,
   for (Box& box : current) {
     std::size_t kept = 0;
     for (std::size_t a = 0; a < from.size(); ++a) {
-      if (from[a] != 1) box.axes[kept++] = std::move(box.axes[a]);
+      if (from[a] != 1) std::swap(box.axes[kept++], box.axes[a]);
     }
     box.axes.resize(kept);
   }
