@@ -157,6 +157,11 @@ class ModelArgs(BaseModelArgs):
         for key in ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads"):
             if getattr(self, key) < 1:
                 self._refuse(key, f"is {getattr(self, key)}; it must be at least 1")
+        if self.norm_kind == "none" and self.norm_bias:
+            self._refuse("norm_bias", 'is true, but "norm_kind" is "none"')
+        if not all(self.is_moe(layer) for layer in range(self.num_hidden_layers)):
+            if self.intermediate_size < 1:
+                self._refuse("intermediate_size", "is 0, but some layers are dense")
         self._check_attention()
         self._check_rope()
         if self.positions == "learned" and self.max_position_embeddings < 1:
