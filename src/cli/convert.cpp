@@ -1,0 +1,216 @@
+// `weightbridge convert SRC -o DIR`: a checkpoint in, an MLX folder out, with the
+// account of every source entry.
+#include <unistd.h>
+#include <charconv>
+#include <cmath>
+#include <filesystem>
+#include <map>
+#include <memory>
+
+#include "base/progress.h"
+#include "cli/account.h"
+#include "cli/cli.h"
+#include "cli/folder.h"
+#include "cli/interrupt.h"
+#include "cli/source.h"
+#include "convert/convert.h"
+
+namespace wb::cli {
+
+namespace {
+
+struct Flags {
+  SourceFlags source;
+  TargetFlags target;
+  std::string output, tokenizer, shard_size = "5GiB";
+  unsigned threads = 0;
+  bool no_sync = false, sha256 = false, no_crc = false, force = false;
+};
+
+// "5GiB", "500MB", "1048576".
+std::uint64_t parse_size(const std::string& text) {
+  static const std::map<std::string_view, std::uint64_t> units = {
+      {"", 1},           {"B", 1},          {"kB", 1000},
+      {"KB", 1000},      {"MB", 1000000},   {"GB", 1000000000},
+      {"KiB", 1u << 10}, {"MiB", 1u << 20}, {"GiB", 1u << 30}};
+  std::uint64_t number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  const auto unit =
+      units.find(std::string_view(end, static_cast<std::size_t>(text.data() + text.size() - end)));
+  if (error != std::errc() || unit == units.end() || number == 0) {
+    throw Error(Code::usage, "--shard-size takes a size")
+        .expected("a whole number with B, kB, MB, GB, KiB, MiB or GiB")
+        .actual("\"" + text + "\"")
+        .advice("For example --shard-size 5GiB, which is the default.");
+  }
+  return checked_mul(number, unit->second, "--shard-size");
+}
+
+// What weightbridge.json says besides the fingerprints, which the writer adds. No path of
+// this machine goes in: the same conversion elsewhere makes the same bytes.
+Json manifest(const Flags& flags, const Checkpoint& checkpoint, const CanonicalModel& model,
+              const LoweredModel& lowered) {
+  return Json{{"tool", "weightbridge"},
+              {"version", WB_VERSION},
+              {"container", name(checkpoint.container)},
+              {"recipe", model.recipe},
+              {"prefix", model.prefix},
+              {"target", lowered.target},
+              {"dtype", flags.target.dtype},
+              {"mtp", flags.target.mtp},
+              {"expert_widths", flags.target.widths},
+              {"shard_size", parse_size(flags.shard_size)},
+              {"settings", settings_json(model)},
+              {"dims", dims_json(model)},
+              {"spec", to_json(model.spec)},
+              {"sums", sums_json(sums_of(lowered))},
+              {"losses", losses_json(lowered)}};
+}
+
+std::vector<SourceCheck> checks_of(const Checkpoint& checkpoint) {
+  std::vector<SourceCheck> checks;
+  for (const StoredCrc& crc : checkpoint.crcs) {
+    checks.push_back({crc.file, crc.offset, crc.length, [crc] { verify_crc(crc); }});
+  }
+  return checks;
+}
+
+ConvertResult write_folder(const Flags& flags, const Checkpoint& checkpoint,
+                           const CanonicalModel& model, const LoweredModel& lowered,
+                           const FolderFiles& folder) {
+  ConvertJob job;
+  job.model = &lowered;
+  job.destination = flags.output;
+  job.sources = checkpoint.files;
+  if (!flags.no_crc) job.checks = checks_of(checkpoint);
+  job.files = folder.files;
+  job.manifest = manifest(flags, checkpoint, model, lowered);
+  job.shard_size = parse_size(flags.shard_size);
+  job.sync = !flags.no_sync;
+  job.sha256 = flags.sha256;
+  job.force = flags.force;
+  job.threads = flags.threads;
+  ProgressBar bar(STDERR_FILENO, "Writing");
+  job.progress = [&bar](const Progress& p) { bar.update(p.done, p.total); };
+  DeferInterrupts deferred;
+  return convert(job);
+}
+
+std::string written_text(const ConvertResult& result, const std::string& destination) {
+  std::vector<std::vector<std::string>> rows;
+  for (const WrittenFile& f : result.files) {
+    rows.push_back(
+        {f.name, human_bytes(f.bytes), dim(f.xxh3_128.empty() ? "" : "xxh3 " + f.xxh3_128)});
+    if (!f.sha256.empty()) rows.push_back({"", "", dim("sha256 " + f.sha256)});
+  }
+  return bold(fmt::format("{} written to {}", counted(result.files.size(), "file"),
+                          printable(destination))) +
+         "\n" + table(rows, 2, {1});
+}
+
+std::string text(const Flags& flags, const Checkpoint& checkpoint, const CanonicalModel& model,
+                 const LoweredModel& lowered, const FolderFiles& folder,
+                 const ConvertResult& result) {
+  std::string out =
+      bold(fmt::format("{} -> {}", printable(checkpoint.path), printable(flags.output))) + "\n";
+  out += fmt::format("  recipe {}, prefix {}, target {}\n", printable(model.recipe),
+                     prefix_text(model.prefix), lowered.target);
+  for (const std::string& reason : lowered.reasons) {
+    out += fmt::format("  {}\n", wrapped(printable(reason), 4));
+  }
+  if (!model.settings.empty()) {
+    out += bold("settings that shapes can't tell") + "\n" + settings_text(model);
+  }
+  out += account_text(lowered) + losses_text(lowered) + written_text(result, flags.output);
+  for (const std::string& remark : folder.remarks) {
+    out += fmt::format("  {}\n", wrapped(printable(remark), 2));
+  }
+  return out;
+}
+
+Json document(const Flags& flags, const Checkpoint& checkpoint, const CanonicalModel& model,
+              const LoweredModel& lowered, const FolderFiles& folder, const ConvertResult& result) {
+  Json files = Json::array();
+  for (const WrittenFile& f : result.files) {
+    Json file{{"name", f.name}, {"bytes", f.bytes}, {"xxh3_128", f.xxh3_128}};
+    if (!f.sha256.empty()) file["sha256"] = f.sha256;
+    files.push_back(file);
+  }
+  return Json{{"source", checkpoint.path},
+              {"output", flags.output},
+              {"recipe", model.recipe},
+              {"prefix", model.prefix},
+              {"target", lowered.target},
+              {"reasons", lowered.reasons},
+              {"settings", settings_json(model)},
+              {"sums", sums_json(sums_of(lowered))},
+              {"account", account_json(lowered)},
+              {"losses", losses_json(lowered)},
+              {"files", files},
+              {"remarks", folder.remarks}};
+}
+
+// Cheap refusals before the work; the writer checks again when it makes the folder.
+void refuse_early(const Flags& flags) {
+  parse_size(flags.shard_size);
+  std::error_code failed;
+  if (!flags.force && std::filesystem::exists(flags.output, failed)) {
+    throw Error(Code::output_exists, "the output is already there")
+        .file(flags.output)
+        .advice("Choose another name, or replace it with --force.");
+  }
+}
+
+int convert_command(const Flags& flags, bool json) {
+  refuse_early(flags);
+  const Checkpoint checkpoint = open_source(flags.source);
+  const CanonicalModel model =
+      apply_source(flags.source, recognise_source(flags.source, checkpoint), checkpoint);
+  LoweredModel lowered = lower_source(flags.target, model);
+  FolderFiles folder = tokenizer_files(flags.tokenizer, flags.source.path, model.spec.vocab_size);
+  add_class_file(lowered, folder);
+  const std::filesystem::path source(flags.source.path);
+  const std::string name =
+      source.has_filename() ? source.filename().string() : source.parent_path().filename().string();
+  folder.files.push_back(model_card(name, model, lowered));
+  const ConvertResult result = write_folder(flags, checkpoint, model, lowered, folder);
+  if (json) {
+    print_json(document(flags, checkpoint, model, lowered, folder, result));
+  } else {
+    print(text(flags, checkpoint, model, lowered, folder, result));
+  }
+  return kDone;
+}
+
+}  // namespace
+
+void add_convert(CLI::App& app, Session& session) {
+  auto flags = std::make_shared<Flags>();
+  CLI::App* command =
+      app.add_subcommand("convert", "Write an MLX folder, with an account of every tensor");
+  add_source_flags(*command, flags->source);
+  command
+      ->add_option("-o,--output", flags->output, "Folder to write; it appears whole or not at all")
+      ->required()
+      ->option_text("DIR");
+  add_target_flags(*command, flags->target);
+  command
+      ->add_option("--tokenizer", flags->tokenizer,
+                   "tokenizer.json, or the folder with it (default: looked for beside SRC)")
+      ->option_text("PATH");
+  command->add_option("--shard-size", flags->shard_size, "Most bytes of one weight file")
+      ->option_text("SIZE [5GiB]");
+  command->add_option("--threads", flags->threads, "Threads to work on (default: every core)")
+      ->check(CLI::Range(1u, 1024u))
+      ->option_text("N");
+  command->add_flag("--no-sync", flags->no_sync, "Do not wait until the disk has everything");
+  command->add_flag("--sha256", flags->sha256, "Fingerprint files by SHA-256 too");
+  command->add_flag("--no-crc", flags->no_crc, "Do not check the source's CRC-32 sums");
+  command->add_flag("--force", flags->force, "Replace an existing output folder");
+  add_json_flag(*command, session);
+  command->callback([&session, flags] {
+    session.run = [&session, flags] { return convert_command(*flags, session.json); };
+  });
+}
+
+}  // namespace wb::cli

@@ -1,0 +1,16 @@
+# cmake -D ROOT=... -D FILES=a;b -D OUTPUT=... -P embed.cmake: writes the files as
+# one table of raw string literals. Files that do not exist yet are left out.
+set(delimiter "wb_text")
+set(table "constexpr ShippedText kShippedTexts[] = {\n    {\"\", \"\"},  // never an empty array\n")
+foreach(file IN LISTS FILES)
+  if(EXISTS "${ROOT}/${file}")
+    file(READ "${ROOT}/${file}" content)
+    string(FIND "${content}" ")${delimiter}\"" clash)
+    if(NOT clash EQUAL -1)
+      message(FATAL_ERROR "${file} holds the delimiter of its own string literal")
+    endif()
+    string(APPEND table "    {\"${file}\", R\"${delimiter}(${content})${delimiter}\"},\n")
+  endif()
+endforeach()
+string(APPEND table "};\n")
+file(WRITE "${OUTPUT}" "${table}")

@@ -1,0 +1,101 @@
+// The entry: declares the commands, runs the chosen one, and turns whatever was
+// thrown into a sentence (or a JSON document) and an exit code. The only place
+// that knows about either.
+#include <fmt/format.h>
+
+#include <exception>
+#include <filesystem>
+#include <new>
+#include <string_view>
+
+#include "base/error.h"
+#include "cli/cli.h"
+#include "cli/interrupt.h"
+#include "cli/output.h"
+
+namespace wb::cli {
+
+void add_json_flag(CLI::App& command, Session& session) {
+  command.add_flag("--json", session.json, "Print one JSON document to standard output");
+}
+
+namespace {
+
+// Flags are not parsed yet when a wrong one is met, so this looks for itself.
+bool asks_for_json(int argc, char** argv) {
+  for (int i = 1; i < argc; ++i) {
+    std::string_view argument = argv[i];
+    if (argument == "--") return false;
+    if (argument == "--json") return true;
+  }
+  return false;
+}
+
+int report(const Error& error, bool json) {
+  print_error(error, json);
+  return exit_status(error.code());
+}
+
+// What the standard library throws where no layer of ours expects it.
+int report_current_exception(bool json) {
+  try {
+    throw;
+  } catch (const Error& error) {
+    return report(error, json);
+  } catch (const std::bad_alloc&) {
+    return report(Error(Code::out_of_memory, "there is not enough memory")
+                      .advice("Close other programs, or convert on a machine with more memory."),
+                  json);
+  } catch (const std::filesystem::filesystem_error& error) {
+    return report(Error(Code::file_open, error.code().message())
+                      .file(error.path1().string())
+                      .advice("Check the path and its permissions."),
+                  json);
+  } catch (const std::exception& error) {
+    WB_BUG(error.what());  // every fault of users, files and machines is a wb::Error
+  }
+}
+
+int run(int argc, char** argv) {
+  CLI::App app("Carries a PyTorch DeepSeek-style checkpoint to Apple MLX.", "weightbridge");
+  app.set_version_flag("--version", "weightbridge " WB_VERSION, "Print the version and exit");
+  app.set_help_flag("-h,--help", "Print this help and exit");
+  app.footer(
+      "Exit codes: 0 done, 1 verification failed, 2 wrong usage, 3 bad input, 4 the system "
+      "failed.\nweightbridge COMMAND --help says more about a command.");
+  app.require_subcommand(1);
+  Session session;
+  add_inspect(app, session);
+  add_plan(app, session);
+  add_convert(app, session);
+  add_recipes(app, session);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::Success& wanted) {  // --help, --version
+    return app.exit(wanted);
+  } catch (const CLI::ParseError& error) {
+    const bool command = !app.get_subcommands().empty();
+    return report(
+        Error(Code::usage, error.what())
+            .advice(fmt::format("`weightbridge {}--help` lists what there is.",
+                                command ? app.get_subcommands()[0]->get_name() + " " : "")),
+        asks_for_json(argc, argv));
+  }
+  install_interrupt_handlers(session.json);
+  try {
+    return session.run();
+  } catch (...) {
+    return report_current_exception(session.json);
+  }
+}
+
+}  // namespace
+}  // namespace wb::cli
+
+int main(int argc, char** argv) {
+  try {
+    return wb::cli::run(argc, argv);
+  } catch (...) {  // standard output itself is gone
+    return wb::cli::kSystem;
+  }
+}

@@ -1,0 +1,129 @@
+// See source.h.
+#include "cli/source.h"
+
+#include <map>
+
+namespace wb::cli {
+
+void add_source_flags(CLI::App& command, SourceFlags& flags) {
+  command
+      .add_option("SRC", flags.path,
+                  "Checkpoint file, or a folder with safetensors files or one checkpoint file")
+      ->required()
+      ->option_text(" ");
+  command
+      .add_option("--recipe", flags.recipe,
+                  "Recipe file of your own, or the name of a shipped one (default: recognised)")
+      ->option_text("FILE");
+  command
+      .add_option("--prefix", flags.prefix,
+                  "What tensor names begin with, e.g. model_state_dict. (default: found)")
+      ->option_text("PREFIX");
+  command
+      .add_option("--set", flags.settings,
+                  "Set what weights can't tell, e.g. experts_per_token=3; may be repeated")
+      ->allow_extra_args(false)
+      ->option_text("KEY=VALUE");
+}
+
+void add_target_flags(CLI::App& command, TargetFlags& flags) {
+  command
+      .add_option(
+          "--target", flags.target,
+          "auto (stock where it computes the same, else exact), exact, stock or shape-match")
+      ->option_text("TARGET [auto]");
+  command
+      .add_option("--dtype", flags.dtype,
+                  "Element type of the output: f32, f16, bf16, or source to keep each tensor's own")
+      ->option_text("TYPE [source]");
+  command.add_option("--mtp", flags.mtp, "Multi-token heads: drop, or keep (in mtp.safetensors)")
+      ->check(CLI::IsMember({"drop", "keep"}))
+      ->option_text("drop|keep [drop]");
+  command
+      .add_option(
+          "--expert-widths", flags.widths,
+          "shape-match: pad experts as the mapping document does, or smart: by the fewest bytes")
+      ->check(CLI::IsMember({"document", "smart"}))
+      ->option_text("document|smart [document]");
+}
+
+Checkpoint open_source(const SourceFlags& flags) { return open_checkpoint(flags.path); }
+
+Recognition recognise_source(const SourceFlags& flags, const Checkpoint& checkpoint) {
+  RecipePtr only;
+  if (!flags.recipe.empty()) {
+    for (const RecipePtr& shipped : shipped_recipes()) {
+      if (summary(*shipped).name == flags.recipe) only = shipped;
+    }
+    if (!only) only = load_recipe(flags.recipe);
+  }
+  return recognise(checkpoint, only, flags.prefix);
+}
+
+CanonicalModel apply_source(const SourceFlags& flags, const Recognition& recognition,
+                            const Checkpoint& checkpoint) {
+  std::map<std::string, std::string> settings;
+  for (const std::string& text : flags.settings) {
+    const std::size_t equals = text.find('=');
+    if (equals == 0 || equals == text.npos) {
+      throw Error(Code::usage, "--set takes key=value")
+          .actual("\"" + text + "\"")
+          .advice("For example --set experts_per_token=3; inspect lists the keys.");
+    }
+    const std::string key = text.substr(0, equals);
+    if (!settings.emplace(key, text.substr(equals + 1)).second) {
+      throw Error(Code::usage, "--set gives " + key + " twice")
+          .advice("Give one of the two values.");
+    }
+  }
+  return apply(recognition, checkpoint, settings);
+}
+
+LoweredModel lower_source(const TargetFlags& flags, const CanonicalModel& model) {
+  static const std::map<std::string, std::optional<DType>> dtypes = {
+      {"source", std::nullopt}, {"f32", DType::F32}, {"f16", DType::F16}, {"bf16", DType::BF16}};
+  const TargetKind kind = target_from_name(flags.target);
+  const auto dtype = dtypes.find(flags.dtype);
+  if (dtype == dtypes.end()) {
+    throw Error(Code::usage, "--dtype names no element type of the output")
+        .expected("f32, f16, bf16 or source")
+        .actual("\"" + flags.dtype + "\"")
+        .advice("Leave --dtype out to keep each tensor's own type.");
+  }
+  LowerOptions options;
+  options.dtype = dtype->second;
+  options.keep_mtp = flags.mtp == "keep";
+  options.smart_expert_widths = flags.widths == "smart";
+  return lower(model, kind, options);
+}
+
+std::string settings_text(const CanonicalModel& model) {
+  std::string out;
+  for (const SettingUsed& s : model.settings) {
+    const std::string first = fmt::format("  {} = {}", printable(s.key), plain(s.value));
+    out += fmt::format("{} {}\n", first, dim("(" + printable(s.origin) + ")"));
+    out +=
+        fmt::format("    {}; change it with --set {}=VALUE\n", printable(s.help), printable(s.key));
+  }
+  return out;
+}
+
+Json settings_json(const CanonicalModel& model) {
+  Json out = Json::array();
+  for (const SettingUsed& s : model.settings) {
+    out.push_back({{"key", s.key}, {"value", s.value}, {"origin", s.origin}, {"help", s.help}});
+  }
+  return out;
+}
+
+Json dims_json(const CanonicalModel& model) {
+  Json out = Json::object();
+  for (const auto& [key, value] : model.dims) out[key] = value;
+  return out;
+}
+
+std::string prefix_text(const std::string& prefix) {
+  return prefix.empty() ? "none" : printable(prefix);
+}
+
+}  // namespace wb::cli

@@ -1,0 +1,41 @@
+// What inspect, plan and convert have in common: the checkpoint on the command
+// line, its recipe, and the flags that say what weights can't tell.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <string>
+#include <vector>
+
+#include "checkpoint/checkpoint.h"
+#include "cli/output.h"
+#include "model/canonical.h"
+#include "recipe/recipe.h"
+#include "target/target.h"
+
+namespace wb::cli {
+
+struct SourceFlags {
+  std::string path, recipe, prefix;
+  std::vector<std::string> settings;  // key=value, as typed
+};
+void add_source_flags(CLI::App& command, SourceFlags& flags);
+
+struct TargetFlags {
+  std::string target = "auto", dtype = "source", mtp = "drop", widths = "document";
+};
+void add_target_flags(CLI::App& command, TargetFlags& flags);
+
+Checkpoint open_source(const SourceFlags& flags);
+// Throws Code::usage for a setting that is not key=value or given twice, and what recognise() does.
+Recognition recognise_source(const SourceFlags& flags, const Checkpoint& checkpoint);
+CanonicalModel apply_source(const SourceFlags& flags, const Recognition& recognition,
+                            const Checkpoint& checkpoint);
+LoweredModel lower_source(const TargetFlags& flags, const CanonicalModel& model);
+
+// "experts_per_token = 2 (default; experts that ...; --set experts_per_token=VALUE changes it)"
+std::string settings_text(const CanonicalModel& model);
+Json settings_json(const CanonicalModel& model);
+Json dims_json(const CanonicalModel& model);
+std::string prefix_text(const std::string& prefix);
+
+}  // namespace wb::cli
