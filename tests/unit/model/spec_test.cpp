@@ -1,0 +1,290 @@
+// ModelSpec: one field list behind JSON, config.json and comparison; contradictions
+// are refused with both fields; the canonical table expands as source-model's counts say.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <set>
+
+#include "base/error.h"
+#include "model/canonical.h"
+#include "model/exact_class.h"
+#include "model/spec.h"
+
+namespace wb {
+namespace {
+
+using nlohmann::json;
+
+// The reference layout at its published size (docs/mappings.md).
+ModelSpec reference() {
+  ModelSpec s;
+  s.vocab_size = 50257;
+  s.hidden_size = 512;
+  s.num_hidden_layers = 8;
+  s.max_position_embeddings = 1024;
+  s.positions = Positions::learned;
+  s.tie_word_embeddings = true;
+  s.norm = {NormKind::rms, 1e-6, true, false};
+  s.attention.num_attention_heads = 8;
+  s.attention.q_lora_rank = 192;
+  s.attention.kv_lora_rank = 128;
+  s.attention.qk_nope_head_dim = 64;
+  s.attention.qk_rope_head_dim = 32;
+  s.attention.v_head_dim = 64;
+  s.attention.rope_keys = RopeKeys::per_head;
+  s.attention.o_bias = true;
+  s.moe.n_routed_experts = 8;
+  s.moe.routed = {Activation::silu, true, 512, true};
+  s.moe.shared = {Activation::silu, true, 768, true};
+  s.router.num_experts_per_tok = 2;
+  s.router.expert_bias = ExpertBias::logits;
+  s.num_nextn_predict_layers = 1;
+  s.mtp_combine_bias = true;
+  return s;
+}
+
+std::string refusal(const ModelSpec& spec) {
+  try {
+    validate(spec);
+  } catch (const Error& e) {
+    EXPECT_EQ(e.code(), Code::spec_invalid);
+    return e.sentence();
+  }
+  return "accepted";
+}
+
+TEST(Spec, JsonHasEveryFieldAndComesBack) {
+  ModelSpec spec = reference();
+  spec.rope.scaling = RopeScaling::longrope;
+  spec.rope.long_factor = std::vector<double>(16, 1.5);
+  json tree = to_json(spec);
+  EXPECT_EQ(tree["attention"]["rope_keys"], "per_head");
+  EXPECT_EQ(tree["moe"]["shared"]["intermediate_size"], 768);
+  EXPECT_EQ(tree["norm"]["eps_outside_root"], true);
+  ModelSpec back = spec_from_json(tree);
+  EXPECT_TRUE(compare(spec, back).empty());
+  back.router.score = RouterScore::sigmoid;
+  back.rope.base = 5e5;
+  auto differences = compare(spec, back);
+  ASSERT_EQ(differences.size(), 2u);
+  EXPECT_EQ(differences[0].path, "rope.base");
+  EXPECT_EQ(differences[1].path, "router.score");
+  EXPECT_EQ(differences[1].a, "softmax_of_chosen");
+  EXPECT_EQ(differences[1].b, "sigmoid");
+}
+
+// Changing any one field must be seen by compare and survive both JSON forms.
+TEST(Spec, EveryFieldIsCarried) {
+  for (const FieldInfo& field : spec_fields()) {
+    ModelSpec spec = reference(), other = spec;
+    std::vector<json> values;
+    switch (field.kind) {
+      case FieldKind::integer:
+        values = {7};
+        break;
+      case FieldKind::real:
+        values = {0.375};
+        break;
+      case FieldKind::reals:
+        values.push_back(json::array({1.0, 2.0}));
+        break;
+      case FieldKind::boolean:
+        values = {true, false};
+        break;
+      case FieldKind::enumeration:
+        values.assign(field.enum_values.begin(), field.enum_values.end());
+        break;
+    }
+    std::size_t changed = 0;
+    for (const json& v : values) {
+      set_field(other, field.path, v);
+      auto differences = compare(spec, other);
+      if (differences.empty()) continue;
+      ++changed;
+      ASSERT_EQ(differences.size(), 1u) << field.path;
+      EXPECT_EQ(differences[0].path, field.path);
+      EXPECT_EQ(exact_config(other)[exact_config_key(field.path)], v) << field.path;
+    }
+    EXPECT_GE(changed, 1u) << field.path;
+  }
+}
+
+TEST(Spec, ExactConfigKeysAreUniqueAndComeBack) {
+  std::set<std::string> keys;
+  for (const FieldInfo& field : spec_fields()) {
+    EXPECT_TRUE(keys.insert(exact_config_key(field.path)).second) << field.path;
+  }
+  json config = exact_config(reference());
+  EXPECT_EQ(config["model_type"], "weightbridge_mla");
+  EXPECT_EQ(config["num_attention_heads"], 8);
+  EXPECT_EQ(config["moe_intermediate_size"], 512);
+  EXPECT_EQ(config["shared_intermediate_size"], 768);
+  EXPECT_EQ(config["norm_eps_outside_root"], true);
+  EXPECT_EQ(config["q_norm_kind"], "none");
+  EXPECT_EQ(config["num_experts_per_tok"], 2);
+  EXPECT_TRUE(compare(reference(), spec_from_exact_config(config)).empty());
+  config.erase("rope_layout");
+  try {
+    spec_from_exact_config(config);
+    FAIL();
+  } catch (const Error& e) {
+    EXPECT_EQ(e.code(), Code::config_invalid);
+    EXPECT_STREQ(e.what(), "the key \"rope_layout\" is missing.");
+  }
+}
+
+TEST(Spec, WrongValuesAreRefusedWithWhatIsWanted) {
+  ModelSpec spec;
+  auto refuse = [&](const char* path, const json& value) -> std::string {
+    try {
+      set_field(spec, path, value);
+    } catch (const Error& e) {
+      EXPECT_EQ(e.code(), Code::spec_invalid);
+      return e.sentence();
+    }
+    return "accepted";
+  };
+  EXPECT_EQ(refuse("router.score", "tanh"),
+            "the field router.score of the model cannot take this value: expected one of "
+            "softmax_of_chosen, softmax, sigmoid, found \"tanh\".");
+  EXPECT_THAT(refuse("vocab_size", -1), testing::HasSubstr("from 0 to 2^31 - 1, found -1"));
+  EXPECT_THAT(refuse("vocab_size", 4294967300u), testing::HasSubstr("found 4294967300"));
+  EXPECT_THAT(refuse("norm.eps", "small"),
+              testing::HasSubstr("expected a number, found \"small\""));
+  EXPECT_THAT(refuse("norm.bias", 1), testing::HasSubstr("expected true or false, found 1"));
+  EXPECT_EQ(refuse("norm.epsilon", 1), "the model description has no field norm.epsilon.");
+}
+
+TEST(Spec, ContradictionsNameBothFields) {
+  EXPECT_EQ(refusal(reference()), "accepted");
+  ModelSpec s = reference();
+  s.router.num_experts_per_tok = 9;
+  EXPECT_THAT(refusal(s), testing::HasSubstr(
+                              "router.num_experts_per_tok = 9 and moe.n_routed_experts = 8 clash"));
+  s = reference();
+  s.attention.q_lora_rank = 0;
+  s.attention.q_norm.kind = NormKind::rms;
+  EXPECT_THAT(refusal(s),
+              testing::HasSubstr("attention.q_lora_rank = 0 and attention.q_norm clash"));
+  s = reference();
+  s.attention.qk_rope_head_dim = 31;
+  EXPECT_THAT(refusal(s), testing::HasSubstr("attention.qk_rope_head_dim = 31 and rope clash"));
+  s = reference();
+  s.attention.num_key_value_heads = 3;
+  EXPECT_THAT(refusal(s), testing::HasSubstr("num_key_value_heads = 3"));
+  s = reference();
+  s.router.n_group = 3;
+  EXPECT_THAT(refusal(s),
+              testing::HasSubstr("router.n_group = 3 and moe.n_routed_experts = 8 clash"));
+  s = reference();
+  s.router.n_group = 4;
+  s.router.topk_group = 1;
+  s.router.num_experts_per_tok = 3;
+  EXPECT_THAT(refusal(s), testing::HasSubstr("hold too few experts"));
+  s = reference();
+  s.moe.first_k_dense_replace = 1;
+  EXPECT_THAT(refusal(s), testing::HasSubstr("needs dense.intermediate_size"));
+  s = reference();
+  s.rope.scaling = RopeScaling::longrope;
+  EXPECT_THAT(refusal(s), testing::HasSubstr("rope.long_factor of length = 0"));
+  s = reference();
+  s.max_position_embeddings = 0;
+  EXPECT_THAT(refusal(s), testing::HasSubstr("positions are learned"));
+}
+
+TEST(Canonical, ReferenceLayoutHasTheTensorsOfItsTable) {
+  auto tensors = canonical_tensors(reference());
+  // Per block: 2 norms; q_down, q_nope, q_rope, kv_down, kv_norm, k_nope, v, k_rope, o and its
+  // bias; router and its bias; 8 experts and the shared network of 3 weights and 3 biases.
+  std::size_t block = 2 + 10 + 2 + 9 * 6;
+  EXPECT_EQ(tensors.size(), 2 + 9 * block + 1 + 4);  // embeddings, blocks, final norm, head's own
+  std::map<std::string, Shape> shapes;
+  for (const auto& t : tensors) EXPECT_TRUE(shapes.emplace(t.name, t.shape).second) << t.name;
+  EXPECT_EQ(shapes.at("layers.7.attn.q_nope.weight"), (Shape{8, 64, 192}));
+  EXPECT_EQ(shapes.at("layers.0.attn.k_rope.weight"), (Shape{8, 32, 512}));
+  EXPECT_EQ(shapes.at("layers.3.mlp.experts.7.down.weight"), (Shape{512, 512}));
+  EXPECT_EQ(shapes.at("mtp.0.combine.weight"), (Shape{512, 1024}));
+  EXPECT_EQ(shapes.at("mtp.0.block.mlp.shared.up.bias"), (Shape{768}));
+  EXPECT_EQ(shapes.count("head.weight"), 0u);
+}
+
+TEST(Canonical, SwitchesAddAndRemoveTensors) {
+  ModelSpec s = reference();
+  s.tie_word_embeddings = false;
+  s.attention.q_lora_rank = 0;
+  s.attention.rope_keys = RopeKeys::shared;
+  s.attention.rope_key_from = RopeKeyFrom::normed_latent;
+  s.moe.first_k_dense_replace = 1;
+  s.dense = {Activation::relu, false, 64, false};
+  s.num_nextn_predict_layers = 0;
+  std::map<std::string, Shape> shapes;
+  for (const auto& t : canonical_tensors(s)) shapes.emplace(t.name, t.shape);
+  EXPECT_EQ(shapes.at("head.weight"), (Shape{50257, 512}));
+  EXPECT_EQ(shapes.at("layers.1.attn.q_rope.weight"), (Shape{8, 32, 512}));
+  EXPECT_EQ(shapes.at("layers.1.attn.k_rope.weight"), (Shape{1, 32, 128}));
+  EXPECT_EQ(shapes.count("layers.1.attn.q_down.weight"), 0u);
+  EXPECT_EQ(shapes.at("layers.0.mlp.dense.up.weight"), (Shape{64, 512}));
+  EXPECT_EQ(shapes.count("layers.0.mlp.dense.gate.weight"), 0u);
+  EXPECT_EQ(shapes.count("layers.0.mlp.router.weight"), 0u);
+  EXPECT_EQ(shapes.count("layers.1.mlp.router.weight"), 1u);
+  EXPECT_EQ(shapes.count("mtp.0.combine.weight"), 0u);
+}
+
+TEST(Canonical, PatternsOfTheTableAreKnownInEveryForm) {
+  EXPECT_TRUE(is_canonical_pattern("{block}.attn.q_nope.weight"));
+  EXPECT_TRUE(is_canonical_pattern("layers.{l}.attn.q_nope"));
+  EXPECT_TRUE(is_canonical_pattern("mtp.{m}.block.mlp.experts.{e}.gate.bias"));
+  EXPECT_TRUE(is_canonical_pattern("{block}.mlp.router.expert_bias"));
+  EXPECT_FALSE(is_canonical_pattern("{block}.attn.q_nop"));
+  EXPECT_FALSE(is_canonical_pattern("{block}.attn"));
+  EXPECT_FALSE(is_canonical_pattern(""));
+}
+
+// Every canonical module has one place in the exact class.
+TEST(Canonical, TheExactClassHasARowForEachModule) {
+  std::set<std::string> rows;
+  for (const ExactRow& row : exact_rows())
+    EXPECT_TRUE(rows.emplace(row.canonical).second) << row.canonical;
+  for (const CanonicalRow& row : canonical_table()) {
+    std::string module(row.pattern);
+    for (const char* suffix : {".weight", ".bias"}) {
+      if (module.ends_with(suffix)) module.erase(module.size() - std::string(suffix).size());
+    }
+    EXPECT_EQ(rows.count(module), 1u) << module;
+  }
+}
+
+TEST(Canonical, MissingAndMisshapenTensorsAreNamed) {
+  CanonicalModel model;
+  model.spec = reference();
+  for (const auto& t : canonical_tensors(model.spec)) {
+    model.tensors.emplace(t.name, Tensor::fill(DType::F32, t.shape, 0.0));
+  }
+  check_complete(model);
+  CanonicalModel wrong = model;
+  wrong.tensors["norm.weight"] = Tensor::fill(DType::F32, {511}, 1.0);
+  try {
+    check_complete(wrong);
+    FAIL();
+  } catch (const Error& e) {
+    EXPECT_EQ(e.code(), Code::shape_mismatch);
+    EXPECT_STREQ(e.what(),
+                 "norm.weight: the tensor (from ones[511]) does not have the shape that the model "
+                 "calls for: expected [512], found [511].");
+  }
+  wrong = model;
+  wrong.tensors.erase("layers.2.attn.o.bias");
+  wrong.tensors.erase("norm.weight");
+  try {
+    check_complete(wrong);
+    FAIL();
+  } catch (const Error& e) {
+    EXPECT_EQ(e.code(), Code::canonical_missing);
+    EXPECT_STREQ(
+        e.what(),
+        "2 tensors that the model calls for are not produced: layers.2.attn.o.bias, norm.weight.");
+  }
+}
+
+}  // namespace
+}  // namespace wb
