@@ -1,0 +1,279 @@
+// Loading, checking and whole-model evaluation; see decoder.h.
+#include "runtime/decoder.h"
+
+#include <algorithm>
+#include <atomic>
+
+#include "base/error.h"
+#include "base/threads.h"
+#include "runtime/block.h"
+#include "tensor/read.h"
+
+namespace wb {
+
+namespace {
+
+[[noreturn]] void uncovered(const std::string& fields, const std::string& why) {
+  throw Error(Code::spec_invalid, "the decoder does not cover " + fields + ": " + why)
+      .advice("Correct the recipe's [model] section; the fields are listed in docs/recipes.md.");
+}
+
+void check_rope(const ModelSpec& spec) {
+  const RopeSpec& r = spec.rope;
+  if (spec.attention.qk_rope_head_dim == 0) return;
+  if (!(r.base > 1.0)) uncovered("rope.base", "it must be larger than 1");
+  const bool factor = r.scaling == RopeScaling::linear || r.scaling == RopeScaling::yarn;
+  if (factor && !(r.factor > 0.0)) uncovered("rope.factor", "it must be positive");
+  const bool original = r.scaling == RopeScaling::yarn || r.scaling == RopeScaling::longrope;
+  if (original && r.original_max_position_embeddings < 2) {
+    uncovered("rope.original_max_position_embeddings", "this rope.scaling needs it");
+  }
+  if (r.scaling == RopeScaling::yarn && !(r.beta_fast > 0.0 && r.beta_slow > 0.0)) {
+    uncovered("rope.beta_fast and rope.beta_slow", "they must be positive");
+  }
+  if (r.scaling == RopeScaling::longrope && spec.max_position_embeddings == 0) {
+    uncovered("rope.scaling = longrope with max_position_embeddings = 0",
+              "its magnitude follows from that number");
+  }
+}
+
+void check_covered(const ModelSpec& spec) {
+  validate(spec);
+  check_rope(spec);
+  for (const NormSpec* n : {&spec.norm, &spec.attention.q_norm, &spec.attention.kv_norm,
+                            &spec.attention.q_head_norm, &spec.attention.k_head_norm}) {
+    if (n->kind == NormKind::none && n->bias) uncovered("norm.kind = none with norm.bias", "a norm that is not there has no bias");
+  }
+  if (spec.num_nextn_predict_layers > 0 && (spec.norm.kind == NormKind::none || spec.norm.bias)) {
+    uncovered("num_nextn_predict_layers with norm.kind = none or norm.bias",
+              "the multi-token heads' norms have a weight and no bias");
+  }
+}
+
+ops::RopeTable rope_table(const ModelSpec& spec) {
+  const RopeSpec& r = spec.rope;
+  const std::size_t dims = spec.attention.qk_rope_head_dim;
+  const double original = static_cast<double>(r.original_max_position_embeddings);
+  ops::RopeTable t;
+  t.interleaved = r.layout == RopeLayout::interleaved;
+  if (dims == 0) return t;
+  switch (r.scaling) {
+    case RopeScaling::none:
+      t.inv_freq = ops::rope_frequencies(dims, r.base, 1.0);
+      break;
+    case RopeScaling::linear:
+      t.inv_freq = ops::rope_frequencies(dims, r.base, r.factor);
+      break;
+    case RopeScaling::yarn:
+      t.inv_freq = ops::rope_frequencies_yarn(
+          dims, r.base,
+          {r.factor, original, r.beta_fast, r.beta_slow, r.mscale, r.mscale_all_dim});
+      t.magnitude = static_cast<float>(ops::yarn_mscale(r.factor, r.mscale) /
+                                       ops::yarn_mscale(r.factor, r.mscale_all_dim));
+      break;
+    case RopeScaling::longrope:
+      t.inv_freq = ops::rope_frequencies_longrope(dims, r.base, r.long_factor);
+      t.magnitude = static_cast<float>(ops::longrope_magnitude(
+          static_cast<double>(spec.max_position_embeddings), original));
+      break;
+  }
+  return t;
+}
+
+Weights read_weights(const CanonicalModel& model, unsigned threads) {
+  Weights out;
+  std::vector<std::pair<const Tensor*, std::vector<float>*>> jobs;
+  for (const auto& [name, tensor] : model.tensors) jobs.emplace_back(&tensor, &out[name]);
+  // Largest first, so that no thread is left with the embeddings at the end.
+  std::stable_sort(jobs.begin(), jobs.end(), [](const auto& a, const auto& b) {
+    return a.first->numel() > b.first->numel();
+  });
+  parallel_for(jobs.size(), threads,
+               [&](std::size_t i, unsigned) { *jobs[i].second = read_f32(*jobs[i].first); });
+  return out;
+}
+
+}  // namespace
+
+struct KvCache::Impl {
+  std::vector<LayerCache> layers;
+};
+KvCache::KvCache() : impl_(std::make_unique<Impl>()) {}
+KvCache::~KvCache() = default;
+KvCache::KvCache(KvCache&&) noexcept = default;
+KvCache& KvCache::operator=(KvCache&&) noexcept = default;
+std::size_t KvCache::size() const { return impl_->layers.empty() ? 0 : impl_->layers[0].size; }
+std::size_t KvCache::floats_per_token() const {
+  std::size_t floats = 0;
+  for (const LayerCache& l : impl_->layers) {
+    floats += l.latent.size() + l.k_rope.size() + l.k.size() + l.v.size();
+  }
+  return size() == 0 ? 0 : floats / size();
+}
+
+struct Decoder::Impl {
+  struct MtpHead {
+    BoundNorm prev_norm, embed_norm;
+    ops::Linear combine;
+    BoundBlock block;
+  };
+
+  ModelSpec spec;
+  ops::Kernels kernels;
+  Weights weights;
+  ops::RopeTable rope;
+  std::vector<BoundBlock> blocks;
+  BoundNorm norm;
+  ops::Linear head;
+  std::vector<MtpHead> mtp;
+
+  Impl(const CanonicalModel& model, const DecoderOptions& options)
+      : spec(model.spec), kernels(options.kernels) {
+    check_covered(spec);
+    check_complete(model);
+    weights = read_weights(model, options.threads);
+    rope = rope_table(spec);
+    const std::size_t hidden = spec.hidden_size;
+    for (std::uint64_t l = 0; l < spec.num_hidden_layers; ++l) {
+      blocks.push_back(bind_block(weights, spec, "layers." + std::to_string(l), spec.is_moe(l)));
+    }
+    norm = bind_norm(weights, spec.norm, "norm");
+    head = bind_linear(weights, spec.tie_word_embeddings ? "embed" : "head", hidden);
+    if (spec.head_bias) head.bias = weights.at("head.bias").data();
+    NormSpec plain = spec.norm;
+    plain.bias = false;
+    for (std::uint64_t m = 0; m < spec.num_nextn_predict_layers; ++m) {
+      const std::string name = "mtp." + std::to_string(m);
+      mtp.push_back({bind_norm(weights, plain, name + ".prev_norm"),
+                     bind_norm(weights, plain, name + ".embed_norm"),
+                     bind_linear(weights, name + ".combine", 2 * hidden),
+                     bind_block(weights, spec, name + ".block", spec.moe.n_routed_experts > 0)});
+    }
+  }
+
+  BlockContext context(unsigned threads) const { return {spec, rope, kernels, threads}; }
+
+  std::vector<float> embed(std::span<const std::uint32_t> tokens, std::size_t first) const {
+    const std::size_t hidden = spec.hidden_size;
+    const bool learned = spec.positions == Positions::learned;
+    if (learned && first + tokens.size() > spec.max_position_embeddings) {
+      throw Error(Code::usage, "the sequence is longer than the model's learned positions")
+          .expected("at most " + std::to_string(spec.max_position_embeddings) + " tokens")
+          .actual(std::to_string(first + tokens.size()))
+          .advice("Cut the text into windows.");
+    }
+    const float* table = weights.at("embed.weight").data();
+    const float* positions = learned ? weights.at("positions.weight").data() : nullptr;
+    std::vector<float> h(tokens.size() * hidden);
+    for (std::size_t t = 0; t < tokens.size(); ++t) {
+      if (tokens[t] >= spec.vocab_size) {
+        throw Error(Code::usage, "a token is not in the vocabulary")
+            .expected("ids below " + std::to_string(spec.vocab_size))
+            .actual(std::to_string(tokens[t]) + " at place " + std::to_string(t))
+            .advice("Use the tokenizer that the model was trained with.");
+      }
+      std::copy_n(table + tokens[t] * hidden, hidden, h.data() + t * hidden);
+      if (!learned) continue;
+      for (std::size_t i = 0; i < hidden; ++i) {
+        h[t * hidden + i] += positions[(first + t) * hidden + i];
+      }
+    }
+    return h;
+  }
+
+  std::vector<float> logits(const float* h, std::size_t rows, unsigned threads) const {
+    std::vector<float> out(rows * spec.vocab_size);
+    ops::linear(kernels, h, rows, head, out.data(), threads);
+    return out;
+  }
+
+  ForwardResult run(std::vector<LayerCache>& caches, std::span<const std::uint32_t> tokens,
+                    const ForwardOptions& options) const {
+    const std::size_t n = tokens.size(), hidden = spec.hidden_size;
+    caches.resize(blocks.size());
+    ForwardResult result;
+    result.tokens = n;
+    std::vector<float> h = embed(tokens, caches[0].size);
+    if (n == 0) return result;
+    const BlockContext c = context(options.threads);
+    for (std::size_t l = 0; l < blocks.size(); ++l) {
+      RouterTrace trace;
+      run_block(c, blocks[l], h.data(), n, caches[l], options.router ? &trace : nullptr);
+      if (options.router) result.router.push_back(std::move(trace));
+      if (options.hidden) result.hidden.push_back(h);
+    }
+    if (norm.present) apply_norm(c, norm, h.data(), h.data(), n);
+    if (options.logits) {
+      const std::size_t rows = options.last_logits_only ? 1 : n;
+      result.logits = logits(h.data() + (n - rows) * hidden, rows, options.threads);
+    }
+    if (options.mtp) result.mtp = run_mtp(c, tokens, h);
+    if (options.hidden) result.final_hidden = std::move(h);
+    return result;
+  }
+
+  // Head m predicts token t + m + 2 from the state before it and the embedding of token
+  // t + m + 1, zero past the end of the sequence.
+  std::vector<MtpOutput> run_mtp(const BlockContext& c, std::span<const std::uint32_t> tokens,
+                                 const std::vector<float>& final_hidden) const {
+    const std::size_t n = tokens.size(), hidden = spec.hidden_size;
+    const float* table = weights.at("embed.weight").data();
+    std::vector<MtpOutput> out;
+    std::vector<float> prev = final_hidden;
+    for (std::size_t m = 0; m < mtp.size(); ++m) {
+      std::vector<float> pairs(n * 2 * hidden), future(hidden);
+      for (std::size_t t = 0; t < n; ++t) {
+        std::fill(future.begin(), future.end(), 0.0f);
+        if (t + m + 1 < n) std::copy_n(table + tokens[t + m + 1] * hidden, hidden, future.data());
+        float* pair = pairs.data() + t * 2 * hidden;
+        apply_norm(c, mtp[m].prev_norm, prev.data() + t * hidden, pair, 1);
+        apply_norm(c, mtp[m].embed_norm, future.data(), pair + hidden, 1);
+      }
+      ops::linear(kernels, pairs.data(), n, mtp[m].combine, prev.data(), c.threads);
+      LayerCache cache;
+      run_block(c, mtp[m].block, prev.data(), n, cache, nullptr);
+      out.push_back({prev, logits(prev.data(), n, c.threads)});
+    }
+    return out;
+  }
+};
+
+Decoder::Decoder(const CanonicalModel& model, const DecoderOptions& options)
+    : impl_(std::make_unique<const Impl>(model, options)) {}
+Decoder::~Decoder() = default;
+Decoder::Decoder(Decoder&&) noexcept = default;
+Decoder& Decoder::operator=(Decoder&&) noexcept = default;
+
+const ModelSpec& Decoder::spec() const { return impl_->spec; }
+std::uint64_t Decoder::parameters() const {
+  std::uint64_t total = 0;
+  for (const auto& [name, values] : impl_->weights) total += values.size();
+  return total;
+}
+
+ForwardResult Decoder::forward(std::span<const std::uint32_t> tokens,
+                               const ForwardOptions& options) const {
+  std::vector<LayerCache> caches;
+  return impl_->run(caches, tokens, options);
+}
+
+ForwardResult Decoder::step(KvCache& cache, std::span<const std::uint32_t> tokens,
+                            const ForwardOptions& options) const {
+  if (options.mtp) {
+    throw Error(Code::usage, "multi-token heads need the whole sequence, not one step of it")
+        .advice("Evaluate the whole sequence, or leave the heads out.");
+  }
+  return impl_->run(cache.impl_->layers, tokens, options);
+}
+
+std::vector<ForwardResult> Decoder::forward_batch(
+    std::span<const std::vector<std::uint32_t>> sequences, const ForwardOptions& options) const {
+  std::vector<ForwardResult> out(sequences.size());
+  ForwardOptions one = options;
+  one.threads = 1;
+  parallel_for(sequences.size(), options.threads,
+               [&](std::size_t i, unsigned) { out[i] = forward(sequences[i], one); });
+  return out;
+}
+
+}  // namespace wb
