@@ -1,0 +1,80 @@
+# The commands of the project. Each installs what it needs, configures, builds and
+# runs; `make demo` and `make test` are all that a newcomer has to know.
+.PHONY: demo test build dev asan clang fuzz bench lint format deps install clean help
+
+CCACHE := $(shell command -v ccache 2>/dev/null)
+LAUNCHER := $(if $(CCACHE),-DCMAKE_CXX_COMPILER_LAUNCHER=ccache)
+CONFIGURE = cmake --preset $(1) $(LAUNCHER) --log-level=WARNING >build/$(1).log 2>&1 || { cat build/$(1).log; exit 1; }
+# Configuring is said only when it fails; building prints its own progress.
+define BUILD
+	@mkdir -p build
+	@$(call CONFIGURE,$(1))
+	@cmake --build --preset $(1) $(2)
+endef
+
+help:
+	@echo 'make demo    convert samples/tiny to every target and show the account'
+	@echo 'make test    build and run every test'
+	@echo 'make build   the program alone, in build/release/src/cli/weightbridge'
+	@echo 'make asan    every test under AddressSanitizer and UndefinedBehaviorSanitizer'
+	@echo 'make clang   build and test with clang 14'
+	@echo 'make lint    clang-format and clang-tidy, no finding allowed'
+	@echo 'make format  let clang-format rewrite what it would change'
+	@echo 'make bench   speed, against cp and against a PyTorch script'
+	@echo 'make fuzz    build the fuzzers'
+	@echo 'make install PREFIX=/usr/local'
+
+demo:
+	@tools/install_deps.sh build
+	$(call BUILD,release,--target weightbridge)
+	@tools/demo.sh build/release/src/cli/weightbridge
+
+test:
+	@tools/install_deps.sh build test
+	$(call BUILD,release)
+	@ctest --preset release
+
+build:
+	@tools/install_deps.sh build
+	$(call BUILD,release,--target weightbridge)
+
+dev:
+	@tools/install_deps.sh build test bench
+	$(call BUILD,dev)
+
+asan:
+	@tools/install_deps.sh build test
+	$(call BUILD,asan)
+	@ctest --preset asan
+
+clang:
+	@tools/install_deps.sh build test lint
+	$(call BUILD,clang)
+	@ctest --preset clang
+
+fuzz:
+	@tools/install_deps.sh build lint
+	$(call BUILD,fuzz)
+
+bench:
+	@tools/install_deps.sh build test bench
+	$(call BUILD,dev)
+	@bench/run.sh
+
+lint:
+	@tools/install_deps.sh build test lint
+	@tools/lint.sh
+
+format:
+	@tools/install_deps.sh lint
+	@tools/lint.sh --fix
+
+deps:
+	@tools/install_deps.sh build test lint bench
+
+PREFIX ?= /usr/local
+install: build
+	@cmake --install build/release --prefix "$(PREFIX)"
+
+clean:
+	rm -rf build demo-out

@@ -1,0 +1,39 @@
+# bash completion for weightbridge(1). tests/blackbox/cli_docs.py keeps it complete.
+_weightbridge() {
+  local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
+  local source='--recipe --prefix --set --json --help'
+  local target='--target --dtype --mtp --expert-widths'
+  COMPREPLY=()
+  case $prev in
+    --target) COMPREPLY=($(compgen -W 'auto exact stock shape-match' -- "$cur")); return ;;
+    --dtype) COMPREPLY=($(compgen -W 'source f32 f16 bf16' -- "$cur")); return ;;
+    --mtp) COMPREPLY=($(compgen -W 'drop keep' -- "$cur")); return ;;
+    --expert-widths) COMPREPLY=($(compgen -W 'document smart' -- "$cur")); return ;;
+    -o | --output) compopt -o nospace 2>/dev/null; COMPREPLY=($(compgen -d -- "$cur")); return ;;
+    --set | --prefix | --shard-size | --threads) return ;;
+  esac
+  if [ "$COMP_CWORD" -eq 1 ]; then
+    COMPREPLY=($(compgen -W 'inspect plan convert recipes --help --version' -- "$cur"))
+    return
+  fi
+  local words=''
+  case ${COMP_WORDS[1]} in
+    inspect) words="$source --tensors" ;;
+    plan) words="$source $target" ;;
+    convert)
+      words="$source $target -o --output --tokenizer --shard-size --threads --no-sync --sha256"
+      words="$words --no-crc --force"
+      ;;
+    recipes)
+      if [ "$COMP_CWORD" -eq 2 ]; then words='show check --json --help'; else words='--json --help'; fi
+      ;;
+  esac
+  if [[ $cur == -* ]] || { [ "${COMP_WORDS[1]}" = recipes ] && [ "$COMP_CWORD" -eq 2 ]; }; then
+    COMPREPLY=($(compgen -W "$words" -- "$cur"))
+  else
+    local IFS=$'\n'
+    compopt -o filenames 2>/dev/null
+    COMPREPLY=($(compgen -f -- "$cur"))
+  fi
+}
+complete -F _weightbridge weightbridge
