@@ -1,13 +1,16 @@
 """Writes an exact folder from a checkpoint of the reference layout, by hand.
 
-    make_exact_folder.py CHECKPOINT.pt FOLDER [--experts-per-token N]
+    make_exact_folder.py CHECKPOINT.pt FOLDER [--experts-per-token N] [--bits B]
 
 Follows docs/exact-class.md and the reference layout with torch and numpy alone, so
 that it shares nothing with the C++ writer: what one of them gets wrong, the other
-does not. Multi-token heads are left out.
+does not. Multi-token heads are left out. --bits quantises (affine, groups of 32) what
+mlx-lm would: every matrix but the router whose rows divide into groups.
 """
 
 import argparse
+import os
+import sys
 
 import numpy as np
 import torch
@@ -98,15 +101,36 @@ def tensors_of(state, config):
     return {name: value.numpy().astype(np.float32) for name, value in out.items()}
 
 
+def quantised(config, tensors, bits):
+    sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "standin"))
+    import mlx.core as mx
+
+    out = {}
+    for name, value in tensors.items():
+        if value.ndim < 2 or value.shape[-1] % 32 or not name.endswith("weight"):
+            out[name] = value
+        elif name.endswith("mlp.gate.weight"):
+            out[name] = value
+        else:
+            arrays = mx.quantize(mx.array(value), 32, bits)
+            for part, array in zip(("weight", "scales", "biases"), arrays):
+                out[name[: -len("weight")] + part] = array.np
+    return {**config, "quantization": {"group_size": 32, "bits": bits, "mode": "affine"}}, out
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("checkpoint")
     parser.add_argument("folder")
     parser.add_argument("--experts-per-token", type=int, default=2)
+    parser.add_argument("--bits", type=int, choices=(2, 3, 4, 5, 6, 8))
     args = parser.parse_args()
     state = torch.load(args.checkpoint, map_location="cpu")
     config = config_of(state, args.experts_per_token)
-    write_folder(args.folder, config, tensors_of(state, config))
+    tensors = tensors_of(state, config)
+    if args.bits:
+        config, tensors = quantised(config, tensors, args.bits)
+    write_folder(args.folder, config, tensors)
 
 
 if __name__ == "__main__":
