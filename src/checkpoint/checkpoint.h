@@ -19,10 +19,11 @@ enum class Container { torch_zip, torch_legacy, safetensors, safetensors_sharded
 std::string_view name(Container container);
 
 struct SourceTensor {
-  std::string name;          // full path in the file, dict keys joined by '.'
+  std::string name;  // full path in the file, dict keys joined by '.'
   Tensor tensor;
-  std::string file;          // the file that holds its bytes
-  std::uint64_t storage_id;  // equal for tensors that view one storage
+  std::string file;                  // the file that holds its bytes
+  std::uint64_t storage_id;          // equal for tensors that view one storage
+  std::uint64_t storage_bytes = 0;   // size of that whole storage
   std::uint64_t storage_offset = 0;  // elements
   bool contiguous = true;
 };
@@ -37,10 +38,11 @@ struct StoredCrc {
 
 struct Checkpoint {
   std::string path;
-  Container container;
+  Container container = Container::torch_zip;
   std::vector<SourceTensor> tensors;  // sorted by name, names unique
-  // Numbers, strings, booleans and lists of them found beside the tensors, by path
-  // ("config.n_head": 8); what a pickle keeps as opaque objects is not here.
+  // Numbers, strings, booleans and lists of them found beside the tensors, nested as
+  // in the file ({"config": {"n_head": 8}}; keys as strings); what a pickle keeps as
+  // opaque objects is not here. A safetensors file's own strings are under "__metadata__".
   nlohmann::json facts = nlohmann::json::object();
   // config.json beside safetensors files, if there is one and it parses.
   std::optional<nlohmann::json> config;
@@ -52,15 +54,17 @@ struct Checkpoint {
   std::vector<std::string> notes;  // opaque objects kept inert, CRCs absent, ...
 
   const SourceTensor* find(std::string_view name) const;  // nullptr when absent
-  std::uint64_t total_bytes() const;                       // sum of the entries
-  std::uint64_t stored_bytes() const;  // shared storage counted once
+  std::uint64_t total_bytes() const;                      // sum of the entries
+  std::uint64_t stored_bytes() const;                     // shared storage counted once
 };
 
 struct OpenOptions {
   bool check_crc = true;  // of data.pkl and compressed records; stored records: verify_crc
   std::uint64_t max_pickle_bytes = 256u << 20;
   std::uint64_t max_tensors = 4u << 20;
-  std::uint64_t max_header_bytes = 100'000'000;     // safetensors header
+  std::uint64_t max_header_bytes = 100'000'000;  // safetensors header, index, config.json
+  std::uint64_t max_total_bytes = std::uint64_t{16}
+                                  << 40;  // of all tensors, as they would be written
 };
 
 // `path`: a file, or a folder with safetensors files (with or without an index) or
