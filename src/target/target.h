@@ -14,12 +14,12 @@
 namespace wb {
 
 struct TargetTensor {
-  std::string name;        // as in the written safetensors
+  std::string name;  // as in the written safetensors
   Tensor tensor;
-  bool made_up = false;    // no source: the class cannot load without it
-  bool exact = true;       // the class computes with it what the source computed
+  bool made_up = false;       // no source: the class cannot load without it
+  bool exact = true;          // the class computes with it what the source computed
   std::uint64_t entries = 1;  // weights counted one by one (an expert stack counts its experts)
-  std::string note;        // why it is lossy or made up; empty otherwise
+  std::string note;           // why it is lossy or made up; empty otherwise
 };
 
 struct Loss {
@@ -29,20 +29,22 @@ struct Loss {
 };
 
 struct LoweredModel {
-  std::string target;             // "exact", "stock", "shape-match"
-  nlohmann::ordered_json config;  // config.json, every key flat and explicit
-  std::vector<TargetTensor> tensors;   // model*.safetensors
-  std::vector<TargetTensor> extra;     // kept multi-token heads: mtp.safetensors
+  std::string target;                 // "exact", "stock", "shape-match"
+  nlohmann::ordered_json config;      // config.json, every key flat and explicit
+  std::vector<TargetTensor> tensors;  // model*.safetensors
+  std::vector<TargetTensor> extra;    // kept multi-token heads: mtp.safetensors
   std::vector<Loss> losses;
-  std::vector<AccountLine> account;    // of the source, under this target
-  std::vector<std::string> reasons;    // why auto chose it, what was refused
+  std::vector<AccountLine> account;  // of the source, under this target
+  std::vector<std::string> reasons;  // why auto chose it, what was refused
 };
 
 struct LowerOptions {
-  // Output dtype of every floating tensor: "source" keeps each tensor's own.
+  // Output dtype of every floating tensor; absent keeps each tensor's own, but for types that
+  // MLX cannot load (docs/mappings.md, "Element types"). Balancing biases are never narrowed.
   std::optional<DType> dtype;
   bool keep_mtp = false;
-  bool smart_expert_widths = false;  // shape-match: fewest padding bytes instead of the document's max(F, S)
+  bool smart_expert_widths =
+      false;  // shape-match: fewest padding bytes instead of the document's max(F, S)
 };
 
 enum class TargetKind { automatic, exact, stock, shape_match };
