@@ -12,20 +12,34 @@ say() { if [ -t 1 ] && [ -z "${NO_COLOR:-}" ]; then printf '\n\033[1;36m%s\033[0
 say "What is it?   weightbridge inspect $source"
 "$program" inspect "$source"
 
+# "name dtype [shape]" of every tensor that plan or inspect --tensors lists.
+listed() { sed -nE 's/^  ([^ ]+) +([A-Z0-9_]+) +(\[[0-9, ]*\]).*/\1 \2 \3/p' | sort; }
+check_shapes() {
+  local planned written
+  planned=$("$program" plan "$source" --target "$1" | listed)
+  written=$("$program" inspect "$out/$1" --tensors | listed)
+  if [ -z "$planned" ] || [ "$planned" != "$written" ]; then
+    echo "The folder does not hold what was planned (< planned, > written):" >&2
+    diff <(echo "$planned") <(echo "$written") >&2
+    exit 1
+  fi
+  echo "read back: $(echo "$written" | wc -l) tensors, every name, shape and type as planned"
+}
+
 rm -rf "$out"
 mkdir -p "$out"
 for target in exact stock shape-match; do
-  # A target that this version does not have yet says so itself and is passed over.
-  if ! "$program" plan "$source" --target "$target" >/dev/null 2>"$out/why"; then
-    say "Target $target: not available for this checkpoint"
+  # The stock class may have no place for a checkpoint; anything else that fails is a failure.
+  status=0
+  "$program" plan "$source" --target "$target" >/dev/null 2>"$out/why" || status=$?
+  if [ "$target" = stock ] && [ "$status" -eq 3 ]; then
+    say "Target $target has no place for this checkpoint"
     cat "$out/why"
     continue
   fi
   say "Target $target   weightbridge convert $source -o $out/$target --target $target"
   "$program" convert "$source" -o "$out/$target" --target "$target"
-  "$program" inspect "$out/$target" --tensors --json >"$out/written.json"
-  "$program" plan "$source" --target "$target" --json >"$out/planned.json"
-  tools/compare_shapes.py "$out/planned.json" "$out/written.json"
+  check_shapes "$target"
 done
-rm -f "$out/why" "$out/written.json" "$out/planned.json"
+rm -f "$out/why"
 say "Done: the folders are in $out/"

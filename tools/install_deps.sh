@@ -8,6 +8,7 @@ debian() {
   case $1 in
     build) echo g++ cmake ninja-build pkg-config libcli11-dev libfmt-dev nlohmann-json3-dev \
              libtomlplusplus-dev libxxhash-dev libssl-dev zlib1g-dev libdeflate-dev libonig-dev \
+             libhwy-dev libopenblas-dev \
              libgtest-dev libgmock-dev ;;
     test) echo python3-torch python3-numpy ;;
     lint) echo clang-14 clang-format-14 clang-tidy-14 ;;
@@ -18,7 +19,7 @@ debian() {
 brew_names() {
   case $1 in
     build) echo cmake ninja pkg-config cli11 fmt nlohmann-json tomlplusplus xxhash openssl@3 \
-             libdeflate oniguruma googletest ;;
+             libdeflate oniguruma highway openblas googletest ;;
     test) echo numpy pytorch ;;
     lint) echo llvm@14 ;;
     bench) echo google-benchmark ;;
