@@ -1,6 +1,9 @@
 // Cutting and gathering of strided copies; see movement.h.
 #include "convert/movement.h"
 
+#include <sys/mman.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <cstring>
 
@@ -129,6 +132,22 @@ void copy_block(std::uint64_t size, const Block& block, const std::byte* in, std
   }
 }
 
+// Maps the pages of a run at once. A write() that meets a page that is not mapped yet
+// copies short, zeroes the rest of the output's page group and starts over: without
+// this a third of the time of a conversion went there.
+void prefault(std::span<const std::byte> bytes) {
+#ifdef MADV_POPULATE_READ
+  static const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
+  auto begin = reinterpret_cast<std::uintptr_t>(bytes.data());
+  std::uintptr_t from = begin / page * page;
+  // Only faster, never needed: kernels before 5.14 refuse it.
+  static_cast<void>(
+      ::madvise(reinterpret_cast<void*>(from), begin + bytes.size() - from, MADV_POPULATE_READ));
+#else
+  static_cast<void>(bytes);
+#endif
+}
+
 bool is_zero(const std::vector<std::byte>& bytes) {
   return std::all_of(bytes.begin(), bytes.end(), [](std::byte b) { return b == std::byte{0}; });
 }
@@ -191,7 +210,9 @@ void TensorReader::for_each_run(
       for (std::uint64_t r = 0; r < b.count; ++r) {
         std::int64_t src = b.row.src + static_cast<std::int64_t>(r) * b.src_stride;
         std::uint64_t dst = b.row.dst + r * static_cast<std::uint64_t>(b.dst_stride);
-        run(dst * size, bytes.subspan(static_cast<std::uint64_t>(src) * size, b.row.count * size));
+        auto source = bytes.subspan(static_cast<std::uint64_t>(src) * size, b.row.count * size);
+        prefault(source);
+        run(dst * size, source);
       }
     });
   }
