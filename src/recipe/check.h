@@ -1,0 +1,73 @@
+// From a TOML tree to a Recipe: every section's keys, types, names and expressions are
+// held against what the language and the model have. Reports all mistakes, not the
+// first; the recipe is only good when there are none.
+#pragma once
+
+#include <set>
+#include <string>
+#include <vector>
+
+#include "recipe/check_expr.h"
+#include "recipe/document.h"
+#include "recipe/recipe_impl.h"
+
+namespace wb {
+
+class RecipeChecker {
+ public:
+  RecipeChecker(const DocValue& root, std::vector<RecipeMistake>& mistakes);
+  std::shared_ptr<Recipe> run(const std::string& file);
+
+ private:
+  struct Block {
+    Pattern canonical, source;
+    Place place;
+  };
+
+  // check.cpp: the small sections
+  void head();
+  void patterns(const char* key, std::vector<Pattern>& into);
+  void declare();  // every name of [ask], [dims] and [index], before any expression
+  void declare_scalar(const Member& member, bool ask, Type type);
+  void ask(const Member& member, std::size_t slot);
+  void dims();
+  void indices();
+  void unused();
+  // check_model.cpp
+  void model();
+  void model_table(const DocValue& table, const std::string& prefix);
+  void model_field(const Member& member, const FieldInfo& field);
+  // check_tensors.cpp
+  void blocks();
+  void shapes();
+  void tensors();
+  void tensor(const Member& member, const Pattern& canonical, ExprPtr expr, const Pattern* block);
+  void left_out();
+  void left_out_line(const Member& member, const Pattern& source, const Pattern* block);
+  void aliases();
+  // The pattern with {block} spelled out, for each block; the pattern itself without one.
+  template <typename Use>
+  void each_block(const Pattern& pattern, Place place, bool canonical_side, const Use& use);
+  void once(std::map<std::string, Place>& seen, const Pattern& pattern, Place place,
+            const std::string& section);
+
+  // The table at `key`, or nullptr: absent, or not a table (a mistake).
+  const DocValue* section(const char* key, bool required, const char* why);
+  const std::string* text(const Member& member);
+  void only_keys(const DocValue& table, const std::vector<std::string_view>& known,
+                 const std::string& where);
+  // An expression from a string, or a literal number or boolean; nullptr on a mistake.
+  ExprPtr expression(const DocValue& value);
+  void mistake(Place place, std::string what) { checker_.mistake(place, std::move(what)); }
+
+  const DocValue& root_;
+  std::vector<RecipeMistake>& mistakes_;
+  Names names_;
+  ExprChecker checker_;
+  std::shared_ptr<Recipe> recipe_ = std::make_shared<Recipe>();
+  std::vector<Block> blocks_;
+  std::map<std::string, Place> canonical_seen_;
+  std::set<std::string> fields_seen_;
+};
+
+}  // namespace wb

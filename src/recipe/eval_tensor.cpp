@@ -1,0 +1,197 @@
+// The tensor functions and methods of the expression language; see eval.h. Shapes are
+// checked here where a step is ours, else by the tensor layer.
+#include <cmath>
+
+#include "recipe/eval.h"
+
+namespace wb {
+
+namespace {
+
+DType dtype_of(const std::string& word) {
+  if (word == "f16") return DType::F16;
+  if (word == "bf16") return DType::BF16;
+  if (word == "f64") return DType::F64;
+  return DType::F32;
+}
+
+[[noreturn]] void shape_error(const Expr& expr, const std::string& what, const Shape& shape) {
+  throw Error(Code::shape_mismatch, "'" + expr.text + "' " + what)
+      .actual(to_string(shape))
+      .advice("Correct the expression; docs/recipes.md says what each step takes.");
+}
+
+// [.., n, ..] -> [.., a, b, ..] at `axis`.
+Tensor split_axis(const Tensor& t, std::size_t axis, std::uint64_t a, std::uint64_t b) {
+  Shape shape = t.shape();
+  shape[axis] = a;
+  shape.insert(shape.begin() + static_cast<std::ptrdiff_t>(axis) + 1, b);
+  return t.reshape(std::move(shape));
+}
+Tensor merge_axis(const Tensor& t, std::size_t axis) {
+  Shape shape = t.shape();
+  shape[axis] = checked_mul(shape[axis], shape[axis + 1], "the merged axis");
+  shape.erase(shape.begin() + static_cast<std::ptrdiff_t>(axis) + 1);
+  return t.reshape(std::move(shape));
+}
+// Element (i, j) of the axis seen as [a, b] goes to (j, i).
+Tensor shuffle_axis(const Tensor& t, std::size_t axis, std::uint64_t a, std::uint64_t b) {
+  Tensor wide = split_axis(t, axis, a, b);
+  std::vector<int> axes(wide.shape().size());
+  for (std::size_t i = 0; i < axes.size(); ++i) axes[i] = static_cast<int>(i);
+  std::swap(axes[axis], axes[axis + 1]);
+  return merge_axis(wide.permute(axes), axis);
+}
+
+}  // namespace
+
+int Evaluator::axis(const Expr& expr, const Tensor& of) {
+  std::int64_t value = whole(expr);
+  if (value < 0 || static_cast<std::uint64_t>(value) >= of.shape().size()) {
+    shape_error(expr, "is axis " + std::to_string(value) + " of a tensor of rank " +
+                          std::to_string(of.shape().size()), of.shape());
+  }
+  return static_cast<int>(value);
+}
+
+Shape Evaluator::shape(const Expr& expr, std::size_t first) {
+  Shape out;
+  for (std::size_t i = first; i < expr.args.size(); ++i) out.push_back(size(*expr.args[i]));
+  return out;
+}
+
+Tensor Evaluator::over(const Expr& expr, bool concat) {
+  const std::string& variable = expr.args[0]->name;
+  auto count = counts.find(variable);
+  WB_CHECK(count != counts.end());
+  auto outer = indices.find(variable);
+  std::optional<std::uint64_t> kept;
+  if (outer != indices.end()) kept = outer->second;
+  std::vector<Tensor> parts;
+  for (std::uint64_t i = 0; i < count->second; ++i) {
+    indices[variable] = i;
+    parts.push_back(tensor(*expr.args.back()));
+  }
+  if (kept) {
+    indices[variable] = *kept;
+  } else {
+    indices.erase(variable);
+  }
+  if (parts.empty()) shape_error(expr, "goes over no index: {" + variable + "} has no value", {});
+  int at = concat ? static_cast<int>(whole(*expr.args[1])) : 0;
+  return concat ? Tensor::concat(at, parts) : Tensor::stack(at, parts);
+}
+
+Value Evaluator::method(const Expr& expr) {
+  const auto& args = expr.args;
+  auto parts = [&] {
+    std::vector<Tensor> out;
+    for (std::size_t i = 1; i < args.size(); ++i) out.push_back(tensor(*args[i]));
+    return out;
+  };
+  switch (expr.function->fn) {
+    case Fn::concat:
+      return Tensor::concat(static_cast<int>(whole(*args[0])), parts());
+    case Fn::stack:
+      return Tensor::stack(static_cast<int>(whole(*args[0])), parts());
+    case Fn::concat_over:
+      return over(expr, true);
+    case Fn::stack_over:
+      return over(expr, false);
+    case Fn::every:
+      return eval(*args[1]);
+    case Fn::zeros:
+      return Tensor::fill(DType::F32, shape(expr, 0), 0.0);
+    case Fn::ones:
+      return Tensor::fill(DType::F32, shape(expr, 0), 1.0);
+    case Fn::full:
+      return Tensor::fill(DType::F32, shape(expr, 1), real(*args[0]));
+    case Fn::matmul: {
+      Tensor a = tensor(*args[0]), b = tensor(*args[1]);
+      return Tensor::matmul(a, b, a.dtype());
+    }
+    case Fn::inv_freq: {
+      std::uint64_t dim = size(*args[0]);
+      double base = real(*args[1]);
+      return Generated{{dim / 2}, [dim, base](std::uint64_t j) {
+                         return std::pow(base, -2.0 * static_cast<double>(j) /
+                                                   static_cast<double>(dim));
+                       }};
+    }
+    case Fn::tril: {
+      std::uint64_t n = size(*args[0]);
+      return Generated{{n, n}, [n](std::uint64_t i) { return i / n >= i % n ? 1.0 : 0.0; }};
+    }
+    default:
+      break;
+  }
+  Value receiver = eval(*args[0]);
+  if (auto* generated = std::get_if<Generated>(&receiver)) {
+    Shape to = shape(expr, 1);
+    if (numel(to) != numel(generated->shape)) shape_error(expr, "changes the size", generated->shape);
+    return Generated{std::move(to), std::move(generated->at)};
+  }
+  auto* subject_tensor = std::get_if<Tensor>(&receiver);
+  if (subject_tensor == nullptr) wrong_type(*args[0], "a tensor", receiver);
+  const Tensor& t = *subject_tensor;
+  auto at = [&] { return axis(*args[1], t); };
+  auto length = [&](int a) { return t.shape()[static_cast<std::size_t>(a)]; };
+  switch (expr.function->fn) {
+    case Fn::reshape:
+      return t.reshape(shape(expr, 1));
+    case Fn::permute: {
+      std::vector<int> axes;
+      for (std::size_t i = 1; i < args.size(); ++i) axes.push_back(axis(*args[i], t));
+      return t.permute(axes);
+    }
+    case Fn::t:
+      return t.transpose();
+    case Fn::slice:
+      return t.slice(at(), size(*args[2]), size(*args[3]));
+    case Fn::select: {
+      int a = at();
+      std::uint64_t i = size(*args[2]);
+      if (i >= length(a)) {
+        shape_error(expr, "selects " + std::to_string(i) + " of " + std::to_string(length(a)),
+                    t.shape());
+      }
+      Shape shape = t.shape();
+      shape.erase(shape.begin() + a);
+      return t.slice(a, i, i + 1).reshape(std::move(shape));
+    }
+    case Fn::split: {
+      int a = at();
+      std::uint64_t n = size(*args[2]);
+      if (n == 0 || length(a) % n != 0) {
+        shape_error(expr, "splits an axis of " + std::to_string(length(a)) + " into " +
+                              std::to_string(n) + " equal parts", t.shape());
+      }
+      return split_axis(t, static_cast<std::size_t>(a), n, length(a) / n);
+    }
+    case Fn::merge: {
+      int a = at();
+      if (static_cast<std::size_t>(a) + 1 >= t.shape().size()) {
+        shape_error(expr, "merges the last axis with one after it", t.shape());
+      }
+      return merge_axis(t, static_cast<std::size_t>(a));
+    }
+    case Fn::pad:
+      return t.pad(at(), size(*args[2]), size(*args[3]));
+    case Fn::cast:
+      return t.cast(dtype_of(args[1]->name));
+    case Fn::scale:
+      return t.scale(real(*args[1]));
+    case Fn::half_split:
+    case Fn::interleaved: {
+      int a = at();
+      std::uint64_t n = length(a);
+      if (n % 2 != 0) shape_error(expr, "reorders pairs, but the axis is odd", t.shape());
+      bool to_half = expr.function->fn == Fn::half_split;
+      return shuffle_axis(t, static_cast<std::size_t>(a), to_half ? n / 2 : 2, to_half ? 2 : n / 2);
+    }
+    default:
+      WB_BUG("a function without a meaning");
+  }
+}
+
+}  // namespace wb

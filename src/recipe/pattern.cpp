@@ -1,0 +1,180 @@
+// See pattern.h.
+#include "recipe/pattern.h"
+
+#include <algorithm>
+
+#include "base/error.h"
+
+namespace wb {
+
+namespace {
+
+bool is_digit(char c) { return c >= '0' && c <= '9'; }
+bool is_word(char c) {
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || is_digit(c) || c == '_';
+}
+
+void add_literal(Pattern& pattern, std::string_view text) {
+  if (text.empty()) return;
+  if (!pattern.parts.empty() && pattern.parts.back().kind == Pattern::Kind::literal) {
+    pattern.parts.back().text += text;
+  } else {
+    pattern.parts.push_back({Pattern::Kind::literal, std::string(text)});
+  }
+}
+
+bool match_from(const std::vector<Pattern::Part>& parts, std::size_t part, std::string_view name,
+                Indices& captured);
+
+bool match_capture(const std::vector<Pattern::Part>& parts, std::size_t part, std::string_view name,
+                   Indices& captured) {
+  std::size_t digits = 0;
+  while (digits < name.size() && is_digit(name[digits])) ++digits;
+  // Indices are far below 10^18; a longer run is a name's affair. A run is taken whole.
+  if (digits == 0 || digits > 18 || (digits > 1 && name[0] == '0')) return false;
+  std::uint64_t value = 0;
+  for (char c : name.substr(0, digits)) value = value * 10 + static_cast<std::uint64_t>(c - '0');
+  auto [it, added] = captured.try_emplace(parts[part].text, value);
+  if (!added && it->second != value) return false;
+  if (match_from(parts, part + 1, name.substr(digits), captured)) return true;
+  if (added) captured.erase(parts[part].text);
+  return false;
+}
+
+bool match_from(const std::vector<Pattern::Part>& parts, std::size_t part, std::string_view name,
+                Indices& captured) {
+  if (part == parts.size()) return name.empty();
+  switch (parts[part].kind) {
+    case Pattern::Kind::literal:
+      return name.starts_with(parts[part].text) &&
+             match_from(parts, part + 1, name.substr(parts[part].text.size()), captured);
+    case Pattern::Kind::capture:
+      return match_capture(parts, part, name, captured);
+    case Pattern::Kind::star:
+      if (part + 1 == parts.size()) return true;
+      for (std::size_t skip = 0; skip <= name.size(); ++skip) {
+        if (match_from(parts, part + 1, name.substr(skip), captured)) return true;
+      }
+      return false;
+  }
+  return false;
+}
+
+}  // namespace
+
+Pattern Pattern::parse(std::string_view text, bool stars, std::optional<Problem>& problem) {
+  Pattern out;
+  if (text.empty()) problem = Problem{0, "an empty name"};
+  for (std::size_t i = 0; i < text.size();) {
+    if (text[i] == '{') {
+      std::size_t end = i + 1;
+      while (end < text.size() && is_word(text[end])) ++end;
+      if (end == i + 1 || end >= text.size() || text[end] != '}') {
+        problem = Problem{i, "a '{' opens an index variable, as in {l}, that is not closed by '}'"};
+        return out;
+      }
+      out.parts.push_back({Kind::capture, std::string(text.substr(i + 1, end - i - 1))});
+      i = end + 1;
+    } else if (text[i] == '}') {
+      problem = Problem{i, "a '}' without its '{'"};
+      return out;
+    } else if (stars && text[i] == '*') {
+      out.parts.push_back({Kind::star, "*"});
+      ++i;
+    } else {
+      add_literal(out, text.substr(i, 1));
+      ++i;
+    }
+  }
+  return out;
+}
+
+std::string Pattern::text() const {
+  std::string out;
+  for (const Part& part : parts) {
+    out += part.kind == Kind::capture ? "{" + part.text + "}" : part.text;
+  }
+  return out;
+}
+
+std::vector<std::string> Pattern::captures() const {
+  std::vector<std::string> out;
+  for (const Part& part : parts) {
+    if (part.kind == Kind::capture && std::find(out.begin(), out.end(), part.text) == out.end()) {
+      out.push_back(part.text);
+    }
+  }
+  return out;
+}
+
+bool Pattern::has_capture() const {
+  return std::any_of(parts.begin(), parts.end(),
+                     [](const Part& part) { return part.kind == Kind::capture; });
+}
+bool Pattern::has_star() const {
+  return std::any_of(parts.begin(), parts.end(),
+                     [](const Part& part) { return part.kind == Kind::star; });
+}
+
+std::string Pattern::anonymous() const {
+  std::string joined;
+  for (const Part& part : parts) joined += part.kind == Kind::capture ? "{}" : part.text;
+  std::string out;
+  for (std::size_t i = 0; i <= joined.size();) {
+    std::size_t end = std::min(joined.find('.', i), joined.size());
+    std::string segment = joined.substr(i, end - i);
+    bool number = !segment.empty() && std::all_of(segment.begin(), segment.end(), is_digit);
+    out += (i > 0 ? "." : "") + (number ? "{}" : segment);
+    i = end + 1;
+  }
+  return out;
+}
+
+Pattern Pattern::with_block(const Pattern& block) const {
+  Pattern out;
+  for (const Part& part : parts) {
+    if (part.kind == Kind::capture && part.text == "block") {
+      for (const Part& inner : block.parts) {
+        if (inner.kind == Kind::literal) {
+          add_literal(out, inner.text);
+        } else {
+          out.parts.push_back(inner);
+        }
+      }
+    } else if (part.kind == Kind::literal) {
+      add_literal(out, part.text);
+    } else {
+      out.parts.push_back(part);
+    }
+  }
+  return out;
+}
+
+Pattern Pattern::with_suffix(std::string_view suffix) const {
+  Pattern out = *this;
+  add_literal(out, suffix);
+  return out;
+}
+
+std::string Pattern::expand(const Indices& indices) const {
+  std::string out;
+  for (const Part& part : parts) {
+    if (part.kind != Kind::capture) {
+      out += part.text;
+      continue;
+    }
+    auto it = indices.find(part.text);
+    WB_CHECK(it != indices.end());
+    out += std::to_string(it->second);
+  }
+  return out;
+}
+
+bool Pattern::match(std::string_view name, Indices* captured) const {
+  Indices local;
+  if (!match_from(parts, 0, name, local)) return false;
+  if (captured != nullptr) *captured = std::move(local);
+  return true;
+}
+
+}  // namespace wb

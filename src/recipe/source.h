@@ -1,0 +1,53 @@
+// A checkpoint under a recipe's prefix: names as the recipe spells them, found by
+// hashing. Owns what is done to names (wrapper segments that torch.compile leaves are
+// taken out wherever they stand) and the counting of indices in them.
+#pragma once
+
+#include <map>
+#include <set>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "checkpoint/checkpoint.h"
+#include "recipe/pattern.h"
+
+namespace wb {
+
+// The name without `_orig_mod` segments: "model._orig_mod.wte.weight" -> "model.wte.weight".
+std::string plain_name(std::string_view name);
+
+class Source {
+ public:
+  static constexpr std::size_t kNone = SIZE_MAX;
+
+  // `prefix` as in the file or plain. Throws Code::tensor_name when two tensors have one plain
+  // name. Keeps a reference to `checkpoint`.
+  Source(const Checkpoint& checkpoint, const std::string& prefix);
+
+  const Checkpoint& checkpoint() const { return checkpoint_; }
+  const SourceTensor& tensor(std::size_t i) const { return checkpoint_.tensors[i]; }
+  // Index into checkpoint().tensors of the tensor with this name under the prefix, or kNone.
+  std::size_t find(std::string_view name) const;
+  // The name under the prefix; empty for tensors outside of it.
+  const std::string& name(std::size_t i) const { return names_[i]; }
+  bool inside(std::size_t i) const { return inside_[i]; }
+  // Whether any name under the prefix matches.
+  bool any(const Pattern& pattern) const;
+  // The values of the capture `variable` among names that match, whatever other captures are.
+  const std::set<std::uint64_t>& indices(const Pattern& pattern, const std::string& variable) const;
+
+ private:
+  const Checkpoint& checkpoint_;
+  std::vector<std::string> names_;
+  std::vector<bool> inside_;
+  struct Hash {
+    using is_transparent = void;
+    std::size_t operator()(std::string_view s) const { return std::hash<std::string_view>{}(s); }
+  };
+  std::unordered_map<std::string_view, std::size_t, Hash, std::equal_to<>> index_;
+  mutable std::map<std::string, std::set<std::uint64_t>> counted_;  // by pattern text
+};
+
+}  // namespace wb
