@@ -423,7 +423,8 @@ class fast:
             raise ValueError(f"[rope] dims {dims} of input {a.shape}")
         half = dims // 2
         if freqs is None:
-            inverse = np.exp(np.arange(half, dtype=np.float32) * np.float32(-math.log(base) / half))
+            step = np.float32(-math.log(base) / half)
+            inverse = np.exp(np.arange(half, dtype=np.float32) * step)
         else:
             if freqs.shape != (half,):
                 raise ValueError(f"[rope] {freqs.shape} freqs for {half} pairs")
