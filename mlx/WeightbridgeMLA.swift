@@ -27,7 +27,7 @@ import MLXNN
 public struct WeightbridgeMLAConfiguration: Codable, Sendable {
     public enum Positions: String, Codable, Sendable { case absent = "none", learned }
     public enum NormKind: String, Codable, Sendable { case absent = "none", rms, layer }
-    public enum Activation: String, Codable, Sendable { case silu, gelu_erf, gelu_tanh, relu }
+    public enum Activation: String, Codable, Sendable { case silu, gelu_erf, gelu_tanh, relu, silu_clipped }
     public enum RopeLayout: String, Codable, Sendable { case half_split, interleaved }
     public enum RopeScaling: String, Codable, Sendable {
         case absent = "none", linear, yarn, longrope
@@ -37,7 +37,9 @@ public struct WeightbridgeMLAConfiguration: Codable, Sendable {
     public enum RouterScore: String, Codable, Sendable {
         case softmax_of_chosen, softmax, sigmoid
     }
-    public enum ExpertBias: String, Codable, Sendable { case absent = "none", logits, selection }
+    public enum ExpertBias: String, Codable, Sendable {
+        case absent = "none", logits, selection, scores
+    }
     public enum GroupScore: String, Codable, Sendable { case max, top2_sum }
     public enum GroupMask: String, Codable, Sendable { case zero, negative_infinity }
 
@@ -211,9 +213,6 @@ extension WeightbridgeMLAConfiguration {
             (1 ... n_group).contains(topk_group), "topk_group",
             "is \(topk_group); \"n_group\" is \(n_group)")
         let perGroup = n_routed_experts / n_group
-        try need(
-            n_group == 1 || router_group_score == .max || perGroup > 1, "router_group_score",
-            "is \"top2_sum\", but a group has one expert")
         try need(
             num_experts_per_tok <= topk_group * perGroup, "num_experts_per_tok",
             "is \(num_experts_per_tok), more than the experts of the chosen groups")
@@ -656,6 +655,7 @@ private func activate(
     case .gelu_erf: return { MLXNN.gelu($0) }
     case .gelu_tanh: return { MLXNN.geluApproximate($0) }
     case .relu: return { MLXNN.relu($0) }
+    case .silu_clipped: return { clip(MLXNN.silu($0), min: Float(-100), max: Float(100)) }
     }
 }
 
@@ -741,13 +741,15 @@ final class WbRouter: Module {
             case .sigmoid: sigmoid(z)
             }
         var choice = scores
-        if let expertBias, c.router_expert_bias == .selection {
+        if let expertBias, c.router_expert_bias == .selection || c.router_expert_bias == .scores {
             choice = choice + expertBias.asType(.float32)
         }
         if c.topk_group < c.n_group { choice = maskGroups(choice) }
         let k = c.num_experts_per_tok
         let indices = argPartition(-choice, kth: k - 1, axis: -1)[.ellipsis, ..<k]
-        var weights = takeAlong(scores, indices, axis: -1)
+        // With the bias in the scores, what chose is what weighs, masks included.
+        let weigh = c.router_expert_bias == .scores ? choice : scores
+        var weights = takeAlong(weigh, indices, axis: -1)
         if c.router_score == .softmax_of_chosen {
             weights = softmax(weights, axis: -1, precise: true)
         }
@@ -761,7 +763,7 @@ final class WbRouter: Module {
         let shape = choice.shape
         let groups = choice.reshaped(Array(shape.dropLast()) + [c.n_group, -1])
         let ranks =
-            c.router_group_score == .max
+            c.router_group_score == .max || groups.dim(-1) == 1
             ? groups.max(axis: -1) : top(groups, k: 2, axis: -1).sum(axis: -1)
         let drop = c.n_group - c.topk_group
         let worst = argPartition(ranks, kth: drop - 1, axis: -1)[.ellipsis, ..<drop]

@@ -27,7 +27,7 @@ from mlx_lm.models.cache import KVCache
 from mlx_lm.models.switch_layers import SwitchGLU, SwitchLinear
 
 NORM_KINDS = ("none", "rms", "layer")
-ACTIVATIONS = ("silu", "gelu_erf", "gelu_tanh", "relu")
+ACTIVATIONS = ("silu", "gelu_erf", "gelu_tanh", "relu", "silu_clipped")
 ENUMERATIONS = {
     "positions": ("none", "learned"),
     "norm_kind": NORM_KINDS,
@@ -43,7 +43,7 @@ ENUMERATIONS = {
     "routed_activation": ACTIVATIONS,
     "shared_activation": ACTIVATIONS,
     "router_score": ("softmax_of_chosen", "softmax", "sigmoid"),
-    "router_expert_bias": ("none", "logits", "selection"),
+    "router_expert_bias": ("none", "logits", "selection", "scores"),
     "router_group_score": ("max", "top2_sum"),
     "router_group_mask": ("zero", "negative_infinity"),
 }
@@ -217,8 +217,6 @@ class ModelArgs(BaseModelArgs):
         if not 1 <= self.topk_group <= self.n_group:
             self._refuse("topk_group", f'is {self.topk_group}; "n_group" is {self.n_group}')
         per_group = self.n_routed_experts // self.n_group
-        if self.n_group > 1 and self.router_group_score == "top2_sum" and per_group < 2:
-            self._refuse("router_group_score", "is 'top2_sum', but a group has one expert")
         if self.num_experts_per_tok > self.topk_group * per_group:
             self._refuse(
                 "num_experts_per_tok",
@@ -568,7 +566,9 @@ def activate(kind, x):
         return nn.gelu(x)
     if kind == "gelu_tanh":
         return nn.gelu_approx(x)
-    return nn.relu(x)
+    if kind == "relu":
+        return nn.relu(x)
+    return mx.clip(nn.silu(x), -100.0, 100.0)
 
 
 class Mlp(nn.Module):
@@ -642,13 +642,15 @@ class Router(nn.Module):
         elif args.router_score == "sigmoid":
             scores = mx.sigmoid(z)
         choice = scores
-        if args.router_expert_bias == "selection":
+        if args.router_expert_bias in ("selection", "scores"):
             choice = choice + self.expert_bias.astype(mx.float32)
         if args.topk_group < args.n_group:
             choice = self._mask_groups(choice)
         k = args.num_experts_per_tok
         indices = mx.argpartition(-choice, kth=k - 1, axis=-1)[..., :k]
-        weights = mx.take_along_axis(scores, indices, axis=-1)
+        # With the bias in the scores, what chose is what weighs, masks included.
+        weigh = choice if args.router_expert_bias == "scores" else scores
+        weights = mx.take_along_axis(weigh, indices, axis=-1)
         if args.router_score == "softmax_of_chosen":
             weights = mx.softmax(weights, axis=-1, precise=True)
         if args.norm_topk_prob:
@@ -658,7 +660,7 @@ class Router(nn.Module):
     def _mask_groups(self, choice):
         args = self.args
         groups = choice.reshape(*choice.shape[:-1], args.n_group, -1)
-        if args.router_group_score == "max":
+        if args.router_group_score == "max" or groups.shape[-1] == 1:
             ranks = groups.max(axis=-1)
         else:
             ranks = mx.topk(groups, 2, axis=-1).sum(axis=-1)

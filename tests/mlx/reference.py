@@ -21,6 +21,7 @@ ACTIVATIONS = {
     * x
     * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x))),
     "relu": lambda x: np.where(x > 0, x, 0.0),
+    "silu_clipped": lambda x: np.clip(x / (1 + np.exp(-x)), -100, 100),
 }
 
 
@@ -203,7 +204,8 @@ class Reference:
             "softmax": lambda: softmax(z),
             "sigmoid": lambda: 1 / (1 + np.exp(-z)),
         }[c["router_score"]]()
-        choice = scores + bias if c["router_expert_bias"] == "selection" else scores.copy()
+        in_choice = c["router_expert_bias"] in ("selection", "scores")
+        choice = scores + bias if in_choice else scores.copy()
         members = np.split(np.arange(len(z)), c["n_group"])
         if c["topk_group"] < c["n_group"]:
             best = {
@@ -214,7 +216,7 @@ class Reference:
             for group in ranked[: c["n_group"] - c["topk_group"]]:
                 choice[group] = 0.0 if c["router_group_mask"] == "zero" else -np.inf
         chosen = np.argsort(-choice)[: c["num_experts_per_tok"]]
-        weights = scores[chosen]
+        weights = (choice if c["router_expert_bias"] == "scores" else scores)[chosen]
         if c["router_score"] == "softmax_of_chosen":
             weights = softmax(weights)
         if c["norm_topk_prob"]:

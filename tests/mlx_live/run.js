@@ -85,6 +85,7 @@ const activations = {
     return mx.multiply(mx.multiply(x, 0.5), mx.add(mx.tanh(mx.multiply(inner, Math.sqrt(2 / Math.PI))), 1));
   },
   relu: (x) => mx.maximum(x, 0),
+  silu_clipped: (x) => mx.clip(mx.multiply(x, mx.sigmoid(x)), -100, 100),
 };
 
 class Model {
@@ -99,7 +100,7 @@ class Model {
     only('rope_scaling', 'none', 'linear', 'longrope');
     only('rope_keys', 'shared', 'per_head');
     only('router_score', 'softmax_of_chosen', 'softmax', 'sigmoid');
-    only('router_expert_bias', 'none', 'logits', 'selection');
+    only('router_expert_bias', 'none', 'logits', 'selection', 'scores');
     if (config.topk_group < config.n_group) refuse('n_group', config.n_group);
     if (config.rope_scaling === 'longrope' &&
         config.max_position_embeddings > config.rope_original_max_position_embeddings) {
@@ -210,7 +211,10 @@ class Model {
     if (c.router_score === 'softmax') scores = mx.softmax(z, -1, true);
     if (c.router_score === 'sigmoid') scores = mx.sigmoid(z);
     let choice = scores;
-    if (c.router_expert_bias === 'selection') choice = mx.add(scores, this.w.get(gate + '.expert_bias'));
+    if (['selection', 'scores'].includes(c.router_expert_bias)) {
+      choice = mx.add(scores, this.w.get(gate + '.expert_bias'));
+    }
+    if (c.router_expert_bias === 'scores') scores = choice;  // what chose is what weighs
     const order = mx.argsort(mx.negative(choice), -1);
     const rank = mx.argsort(order, -1);  // where each expert stands
     const chosen = mx.less(rank, mx.array(k, mx.uint32));

@@ -227,6 +227,10 @@ def maximum(a, b):
     return _binary(np.maximum, a, b)
 
 
+def clip(x, low, high):
+    return _binary(np.minimum, _binary(np.maximum, x, low), high)
+
+
 def mean(x, axis, keepdims=False):
     return array(_wide(x).mean(axis=axis, keepdims=keepdims, dtype=np.float32), x.dtype)
 
