@@ -22,6 +22,9 @@ void add_json_flag(CLI::App& command, Session& session);
 void add_inspect(CLI::App& app, Session& session);
 void add_plan(CLI::App& app, Session& session);
 void add_convert(CLI::App& app, Session& session);
+void add_verify(CLI::App& app, Session& session);
+void add_logits(CLI::App& app, Session& session);
+void add_generate(CLI::App& app, Session& session);
 void add_recipes(CLI::App& app, Session& session);
 
 }  // namespace wb::cli

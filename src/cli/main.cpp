@@ -68,6 +68,9 @@ int run(int argc, char** argv) {
   add_inspect(app, session);
   add_plan(app, session);
   add_convert(app, session);
+  add_verify(app, session);
+  add_logits(app, session);
+  add_generate(app, session);
   add_recipes(app, session);
   try {
     app.parse(argc, argv);

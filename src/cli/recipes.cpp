@@ -6,6 +6,7 @@
 #include "cli/output.h"
 #include "cli/texts.h"
 #include "recipe/recipe.h"
+#include "recipe/shipped.h"
 
 namespace wb::cli {
 
@@ -45,12 +46,19 @@ int list(bool json) {
   return kDone;
 }
 
+std::string text_of(const std::string& file) {
+  for (const EmbeddedRecipe& recipe : embedded_recipes()) {
+    if (recipe.file == file) return std::string(recipe.text);
+  }
+  WB_BUG("a shipped recipe without a text");
+}
+
 int show(const std::string& name, bool json) {
   std::string known;
   for (const RecipePtr& recipe : shipped_recipes()) {
     const RecipeSummary s = summary(*recipe);
     if (s.name == name) {
-      const std::string toml(shipped_text(s.file));
+      const std::string toml = text_of(s.file);
       if (json) {
         Json document = summary_json(s);
         document["toml"] = toml;

@@ -1,0 +1,372 @@
+// `weightbridge verify SRC DIR`: both sides run on the same text, compared, judged,
+// and drawn. The exit code is the verdict.
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+#include <limits>
+#include <map>
+#include <random>
+
+#include "base/progress.h"
+#include "cli/account.h"
+#include "cli/cli.h"
+#include "cli/model.h"
+#include "cli/output.h"
+#include "verify/judge.h"
+#include "verify/report.h"
+
+namespace wb::cli {
+
+namespace {
+
+struct Flags {
+  SourceFlags source;
+  std::string folder, text, tokens, tokenizer, reference, report, as = "mlx-lm";
+  Thresholds thresholds;
+  std::uint64_t window = 0, max_windows = 0;
+  unsigned threads = 0;
+};
+
+// What a run of verify found.
+struct Findings {
+  LoadedModel source, folder;
+  std::string text_name;  // what was read, in words
+  std::vector<std::string> remarks;
+  std::optional<ModelComparison> comparison;
+  std::optional<ReferenceComparison> reference;
+  std::vector<Check> checks;
+  bool faithful = false;
+};
+
+// Settings that the folder was converted with, where the user gives none of his own.
+void settings_from_manifest(SourceFlags& flags, const nlohmann::json& manifest,
+                            std::vector<std::string>& remarks) {
+  if (!flags.settings.empty() || !manifest.contains("settings") || !manifest["settings"].is_array())
+    return;
+  for (const auto& s : manifest["settings"]) {
+    if (!s.is_object() || s.value("origin", "") != "--set" || !s.contains("key") ||
+        !s["key"].is_string())
+      continue;
+    flags.settings.push_back(s["key"].get<std::string>() + "=" +
+                             plain(s.value("value", nlohmann::json())));
+    remarks.push_back("As in the folder's weightbridge.json: --set " + flags.settings.back());
+  }
+}
+
+double roundoff(DType dtype) {
+  switch (dtype) {
+    case DType::F16:
+      return 0x1p-11;
+    case DType::BF16:
+      return 0x1p-8;
+    case DType::F8_E4M3:
+      return 0x1p-4;
+    case DType::F8_E5M2:
+      return 0x1p-3;
+    default:
+      return 0x1p-24;
+  }
+}
+// The worst rounding that the folder's weights went through: of the types narrower than the
+// source's.
+double weight_roundoff(const CanonicalModel& source, const CanonicalModel& folder) {
+  double worst = 0x1p-24;
+  for (const auto& [name, tensor] : folder.tensors) {
+    const bool narrower = !source.has(name) ||
+                          bits(tensor.dtype()) < bits(source.at(name).dtype()) ||
+                          (bits(tensor.dtype()) == bits(source.at(name).dtype()) &&
+                           tensor.dtype() != source.at(name).dtype());
+    if (narrower) worst = std::max(worst, roundoff(tensor.dtype()));
+  }
+  return worst;
+}
+
+// A folder that claims to compute what the source computes: the same description and no
+// quantised weight, or a manifest without a loss.
+bool claims_to_be_faithful(const LoadedModel& source, const LoadedModel& folder,
+                           const std::string& path) {
+  const nlohmann::json config =
+      nlohmann::json::parse(read_text_file(path + "/config.json"), nullptr, false);
+  if (config.is_object() && config.contains("quantization")) return false;
+  ModelSpec a = source.model.spec, b = folder.model.spec;
+  a.num_nextn_predict_layers = b.num_nextn_predict_layers;  // heads do not enter the logits
+  a.mtp_combine_bias = b.mtp_combine_bias;
+  if (compare(a, b).empty()) return true;
+  const auto& m = folder.manifest;
+  return m.is_object() && m.contains("losses") && m["losses"].empty() && m.contains("sums") &&
+         m["sums"].value("lossy", 1) == 0;
+}
+
+Windows windows_of(const Flags& flags, const ModelSpec& spec,
+                   const std::optional<Tokenizer>& tokenizer, Findings& found) {
+  std::uint64_t window = flags.window;
+  if (window == 0)
+    window = std::min<std::uint64_t>(
+        spec.max_position_embeddings > 0 ? spec.max_position_embeddings : 512, 1024);
+  std::uint64_t most =
+      flags.max_windows > 0 ? flags.max_windows : std::numeric_limits<std::uint64_t>::max();
+  std::vector<std::uint32_t> tokens;
+  if (!flags.text.empty()) {
+    if (!tokenizer) require_tokenizer(flags.tokenizer, flags.folder);
+    tokens = tokenizer->encode(read_text_file(flags.text));
+    found.text_name = std::filesystem::path(flags.text).filename().string();
+  } else if (!flags.tokens.empty()) {
+    tokens = parse_tokens(flags.tokens, spec.vocab_size);
+    found.text_name = std::filesystem::path(flags.tokens).filename().string();
+  } else {
+    // Without a text the sides can still be compared; their perplexities mean nothing then.
+    std::mt19937 random(1);  // the same tokens every time, on every machine
+    window = std::min<std::uint64_t>(window, 128);
+    for (std::uint64_t i = 0; i < 4 * window; ++i)
+      tokens.push_back(static_cast<std::uint32_t>(random() % spec.vocab_size));
+    found.text_name = "random tokens";
+    found.remarks.push_back(
+        "No --text and no --tokens: compared on random tokens, whose perplexity means nothing.");
+  }
+  if (tokens.size() < 2) {
+    throw Error(Code::usage, "the text is too short to compare on")
+        .expected("2 tokens or more")
+        .actual(std::to_string(tokens.size()))
+        .advice("Give a longer --text.");
+  }
+  return cut_windows(tokens, window, most);
+}
+
+Findings examine(Flags flags) {
+  Findings found;
+  SourceFlags folder_flags;
+  folder_flags.path = flags.folder;
+  found.folder = load_any(folder_flags, reader_from_name(flags.as));
+  if (!found.folder.is_folder) {
+    throw Error(Code::usage, "the second argument is not an MLX folder")
+        .file(flags.folder)
+        .advice("Give the folder that convert wrote.");
+  }
+  settings_from_manifest(flags.source, found.folder.manifest, found.remarks);
+  found.source = load_any(flags.source);
+  const DecoderOptions how{.kernels = ops::Kernels::fast, .threads = flags.threads};
+  const Decoder source(found.source.model, how), folder(found.folder.model, how);
+  const auto tokenizer = tokenizer_for(flags.tokenizer, flags.folder);
+  const Windows windows = windows_of(flags, source.spec(), tokenizer, found);
+  CompareOptions options;
+  options.weight_roundoff = weight_roundoff(found.source.model, found.folder.model);
+  options.threads = flags.threads;
+  ProgressBar bar(STDERR_FILENO, "Comparing");
+  options.progress = [&bar](std::uint64_t done, std::uint64_t total) { bar.update(done, total); };
+  found.comparison = compare_models(source, folder, windows, options);
+  bar.finish();
+  found.faithful = claims_to_be_faithful(found.source, found.folder, flags.folder);
+  found.checks = judge(*found.comparison, flags.thresholds, found.faithful);
+  if (!flags.reference.empty()) {
+    found.reference =
+        compare_reference(source, open_checkpoint(flags.reference), 0x1p-24, flags.threads);
+    for (Check& c : judge(*found.reference, flags.thresholds)) found.checks.push_back(std::move(c));
+  }
+  return found;
+}
+
+std::vector<ReportLoss> losses_of(const nlohmann::json& manifest) {
+  std::vector<ReportLoss> out;
+  if (!manifest.is_object() || !manifest.contains("losses") || !manifest["losses"].is_array())
+    return out;
+  for (const auto& loss : manifest["losses"]) {
+    if (!loss.is_object()) continue;
+    ReportLoss row{loss.value("number", 0),
+                   loss.value("source_computes", ""),
+                   loss.value("target_makes", ""),
+                   {}};
+    if (loss.contains("tensors") && loss["tensors"].is_array()) {
+      for (const auto& t : loss["tensors"]) {
+        if (t.is_string()) row.tensors.push_back(t.get<std::string>());
+        if (t.is_object()) row.tensors.push_back(t.value("pattern", ""));
+      }
+    }
+    out.push_back(std::move(row));
+  }
+  return out;
+}
+
+std::string target_of(const nlohmann::json& manifest) {
+  return manifest.is_object() ? manifest.value("target", "unknown") : "unknown";
+}
+
+void write_report(const Flags& flags, const Findings& found) {
+  ReportInput in;
+  in.source = std::filesystem::path(flags.source.path).filename().string();
+  in.folder = std::filesystem::path(flags.folder).filename().string();
+  in.target = target_of(found.folder.manifest);
+  in.recipe = found.source.model.recipe;
+  in.version = WB_VERSION;
+  in.text_name = found.text_name;
+  in.checks = found.checks;
+  in.comparison = &*found.comparison;
+  in.reference = found.reference ? &*found.reference : nullptr;
+  in.account = found.source.model.account;
+  in.losses = losses_of(found.folder.manifest);
+  const auto tokenizer = tokenizer_for(flags.tokenizer, flags.folder);
+  if (tokenizer) in.token_text = [&](std::uint32_t id) { return tokenizer->token_bytes(id); };
+  std::ofstream file(flags.report, std::ios::binary);
+  const std::string page = report_html(in);
+  file.write(page.data(), static_cast<std::streamsize>(page.size()));
+  file.close();
+  if (!file)
+    throw Error(Code::file_write, "the report cannot be written")
+        .file(flags.report)
+        .advice("Check the path and the space on its disk.");
+}
+
+std::string text(const Flags& flags, const Findings& found) {
+  const ModelComparison& c = *found.comparison;
+  std::string out =
+      bold(fmt::format("{} against {}", printable(flags.source.path), printable(flags.folder))) +
+      "\n";
+  out +=
+      fmt::format("  target {}; {} windows of {} tokens of {}\n", target_of(found.folder.manifest),
+                  c.windows, c.window, printable(found.text_name));
+  for (const std::string& r : found.remarks) out += fmt::format("  {}\n", wrapped(printable(r), 2));
+  out += fmt::format("  {} tensors of the folder have the names and shapes that its class loads\n",
+                     grouped(found.folder.model.tensors.size()));
+  out +=
+      table({{"", "source", "folder"},
+             {"perplexity",
+              fmt::format("{:.5f} ± {:.2g}", c.source.perplexity(), c.source.perplexity_error()),
+              fmt::format("{:.5f} ± {:.2g}", c.output.perplexity(), c.output.perplexity_error())},
+             {"mean loss, nats", fmt::format("{:.6f}", c.source.mean_nll),
+              fmt::format("{:.6f}", c.output.mean_nll)}},
+            2);
+  out += fmt::format(
+      "  mean KL {:.3g} nats, top-1 agreement {:.2f} %, top-5 {:.2f} %, largest logit difference "
+      "{:.3g}\n",
+      c.logits.mean_kl, 100 * c.logits.top1, 100 * c.logits.top5, c.logits.max_abs);
+  std::vector<std::vector<std::string>> rows = {
+      {"layer", "relative difference", "rounding explains", "same experts"}};
+  for (std::size_t l = 0; l < c.layers.size(); ++l) {
+    const LayerComparison& layer = c.layers[l];
+    rows.push_back({std::to_string(l), fmt::format("{:.2e}", layer.hidden.relative),
+                    fmt::format("{:.1e}", layer.tolerance),
+                    layer.router.tokens > 0
+                        ? fmt::format("{:.2f} %", 100 * layer.router.same_choice)
+                        : "dense"});
+  }
+  out += table(rows, 2, {1, 2, 3});
+  if (c.parts_at) out += fmt::format("  the first layer that parts is layer {}\n", *c.parts_at);
+  if (found.reference) {
+    out += fmt::format(
+        "  reference: largest logit difference {:.3g}, mean KL {:.3g} nats, over {} positions{}\n",
+        found.reference->logits.max_abs, found.reference->logits.mean_kl,
+        found.reference->logits.positions,
+        found.reference->parts_at ? fmt::format("; parts at layer {}", *found.reference->parts_at)
+                                  : "");
+  }
+  for (const Check& check : found.checks) {
+    out += fmt::format("  {} {}: {:.4g}, limit {} {:.4g} ({})\n",
+                       check.pass ? "ok  " : bold("FAIL"), check.name, check.measured,
+                       check.at_least ? "at least" : "at most", check.limit, check.why);
+  }
+  if (!all_pass(found.checks)) {
+    for (const ReportLoss& loss : losses_of(found.folder.manifest)) {
+      out += fmt::format("  {:>2}. {}\n", loss.number,
+                         wrapped(fmt::format("the source computes {}; the folder makes of it {}",
+                                             loss.source_computes, loss.target_makes),
+                                 6));
+    }
+  }
+  out += bold(all_pass(found.checks) ? "verified: every check holds\n"
+                                     : "NOT the same model: a check fails\n");
+  if (!flags.report.empty()) out += fmt::format("report: {}\n", printable(flags.report));
+  return out;
+}
+
+Json document(const Flags& flags, const Findings& found) {
+  Json checks = Json::array();
+  for (const Check& c : found.checks) {
+    checks.push_back({{"name", c.name},
+                      {"measured", c.measured},
+                      {"limit", c.limit},
+                      {"at_least", c.at_least},
+                      {"pass", c.pass},
+                      {"why", c.why}});
+  }
+  Json out{{"source", flags.source.path},
+           {"folder", flags.folder},
+           {"target", target_of(found.folder.manifest)},
+           {"text", found.text_name},
+           {"pass", all_pass(found.checks)},
+           {"faithful_claim", found.faithful},
+           {"checks", checks},
+           {"comparison", to_json(*found.comparison)}};
+  if (found.reference) out["reference"] = to_json(*found.reference);
+  if (!flags.report.empty()) out["report"] = flags.report;
+  out["remarks"] = found.remarks;
+  return out;
+}
+
+int verify(const Flags& flags, bool json) {
+  const Findings found = examine(flags);
+  if (!flags.report.empty()) write_report(flags, found);
+  if (json) {
+    print_json(document(flags, found));
+  } else {
+    print(text(flags, found));
+  }
+  return all_pass(found.checks) ? kDone : kVerificationFailed;
+}
+
+}  // namespace
+
+void add_verify(CLI::App& app, Session& session) {
+  auto flags = std::make_shared<Flags>();
+  CLI::App* command =
+      app.add_subcommand("verify", "Run source and folder on the same text and compare them");
+  add_source_flags(*command, flags->source);
+  command->add_option("DIR", flags->folder, "MLX folder that was converted from SRC")
+      ->required()
+      ->option_text(" ");
+  command->add_option("--text", flags->text, "Text to compare on; needs a tokenizer")
+      ->option_text("FILE");
+  command
+      ->add_option("--tokens", flags->tokens,
+                   "Token ids to compare on (.u16, .u32, safetensors, or 1,2,3)")
+      ->option_text("IDS");
+  command->add_option("--tokenizer", flags->tokenizer, "tokenizer.json (default: the folder's)")
+      ->option_text("PATH");
+  command
+      ->add_option("--reference", flags->reference,
+                   "Tokens and logits that your own program exported (safetensors)")
+      ->option_text("FILE");
+  command->add_option("--report", flags->report, "Write a page with pictures")
+      ->option_text("FILE.html");
+  command
+      ->add_option("--window", flags->window,
+                   "Tokens in a window (default: the context, at most 1024)")
+      ->check(CLI::Range(std::uint64_t{2}, std::uint64_t{1} << 20))
+      ->option_text("N");
+  command->add_option("--max-windows", flags->max_windows, "Most windows to compare (default: all)")
+      ->option_text("N");
+  command->add_option("--max-kl", flags->thresholds.max_kl, "Fail above this mean KL, nats")
+      ->option_text("X");
+  command
+      ->add_option("--min-top1", flags->thresholds.min_top1,
+                   "Fail below this share of equal likeliest tokens")
+      ->check(CLI::Range(0.0, 1.0))
+      ->option_text("X");
+  command->add_option("--max-abs", flags->thresholds.max_abs, "Fail above this logit difference")
+      ->option_text("X");
+  command
+      ->add_option("--max-perplexity-ratio", flags->thresholds.max_perplexity_ratio,
+                   "Fail above this ratio of perplexities")
+      ->option_text("X");
+  command->add_option("--as", flags->as, "Read a stock folder as mlx-lm does, or as swift does")
+      ->check(CLI::IsMember({"mlx-lm", "swift"}))
+      ->option_text("mlx-lm|swift [mlx-lm]");
+  command->add_option("--threads", flags->threads, "Threads to work on (default: every core)")
+      ->check(CLI::Range(1u, 1024u))
+      ->option_text("N");
+  add_json_flag(*command, session);
+  command->callback([&session, flags] {
+    session.run = [&session, flags] { return verify(*flags, session.json); };
+  });
+}
+
+}  // namespace wb::cli

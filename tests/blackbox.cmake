@@ -1,0 +1,46 @@
+# Tests through the program, and tests of the repository itself.
+add_test(NAME error_codes_are_tested
+  COMMAND "${CMAKE_COMMAND}" -D "SOURCE_DIR=${CMAKE_SOURCE_DIR}"
+          -P "${CMAKE_CURRENT_SOURCE_DIR}/check_error_codes.cmake")
+
+# Debian's own python3 is the one that has python3-torch; any other serves for the rest.
+find_program(WB_PYTHON NAMES python3 PATHS /usr/bin NO_DEFAULT_PATH)
+find_program(WB_PYTHON NAMES python3)
+if(NOT WB_PYTHON)
+  message(WARNING "python3 is missing: every black-box test is left out")
+  return()
+endif()
+execute_process(COMMAND "${WB_PYTHON}" -c "import torch, numpy" RESULT_VARIABLE no_torch
+                OUTPUT_QUIET ERROR_QUIET)
+if(NOT no_torch EQUAL 0)
+  message(WARNING "python3-torch or python3-numpy is missing: the tests against PyTorch will be SKIPPED")
+endif()
+
+set(blackbox_environment "WB_PROGRAM=$<TARGET_FILE:weightbridge>" "WB_SOURCE_DIR=${CMAKE_SOURCE_DIR}"
+    "WB_SANITIZED=$<BOOL:${WB_SANITIZE}>" "PYTHONDONTWRITEBYTECODE=1"
+    "WB_MLX_WORK=${CMAKE_BINARY_DIR}/mlx-live")
+# wb_blackbox(NAME SCRIPT [TORCH] [ARGS ...]); exit code 77 is a skip that says why.
+function(wb_blackbox name script)
+  cmake_parse_arguments(arg "TORCH" "" "ARGS" ${ARGN})
+  if(arg_TORCH AND NOT no_torch EQUAL 0)
+    add_test(NAME ${name} COMMAND "${CMAKE_COMMAND}" -E echo
+             "SKIPPED: python3-torch is missing; tools/install_deps.sh test installs it")
+    set_tests_properties(${name} PROPERTIES SKIP_REGULAR_EXPRESSION "SKIPPED")
+    return()
+  endif()
+  add_test(NAME ${name} COMMAND "${WB_PYTHON}" "${CMAKE_CURRENT_SOURCE_DIR}/blackbox/${script}" ${arg_ARGS})
+  set_tests_properties(${name} PROPERTIES ENVIRONMENT "${blackbox_environment}" LABELS blackbox
+                       SKIP_RETURN_CODE 77 TIMEOUT 900)
+endfunction()
+
+wb_blackbox(cli cli_test.py)
+wb_blackbox(cli_live cli_live_test.py)
+wb_blackbox(cli_docs cli_docs.py ARGS "$<TARGET_FILE:weightbridge>" "${CMAKE_SOURCE_DIR}/share")
+wb_blackbox(reference_size variants_test.py TORCH ARGS ReferenceSize)
+wb_blackbox(variants variants_test.py TORCH ARGS Variants)
+
+# The class that an exact folder is loaded by: each of its switches on the stand-in for
+# MLX, and a folder from the program, also on real MLX (one test each, so that a skip shows).
+wb_blackbox(exact_class_axes ../mlx/test_axes.py TORCH)
+wb_blackbox(exact_class exact_class_test.py TORCH ARGS ExactClass.test_on_the_stand_in)
+wb_blackbox(exact_class_on_mlx exact_class_test.py ARGS ExactClass.test_on_real_mlx)
