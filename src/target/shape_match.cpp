@@ -41,6 +41,12 @@ const std::vector<Capability>& shape_match_capabilities() {
        "the class has an RMS norm on the key-value latent"},
       {"attention.kv_norm.eps", [](const ModelSpec& s) { return s.attention.kv_norm.eps == 1e-6; },
        "the class has 1e-6 there"},
+      {"attention.q_norm.eps",
+       [](const ModelSpec& s) {
+         const NormSpec& norm = s.attention.q_norm;
+         return norm.kind == NormKind::none || (norm.eps == 1e-6 && !norm.eps_outside_root);
+       },
+       "the class has 1e-6 there, inside the root"},
       {"attention.q_head_norm.kind",
        [](const ModelSpec& s) { return s.attention.q_head_norm.kind == NormKind::none; },
        "the class has no norm per head"},
@@ -100,7 +106,10 @@ const std::vector<Capability>& shape_match_capabilities() {
       {"router.bias", [](const ModelSpec& s) { return !s.router.bias; },
        "the class's router has no bias"},
       {"router.expert_bias",
-       [](const ModelSpec& s) { return s.router.expert_bias != ExpertBias::selection; },
+       [](const ModelSpec& s) {
+         return s.router.expert_bias == ExpertBias::none ||
+                s.router.expert_bias == ExpertBias::logits;
+       },
        "the mapping knows a balancing bias in the logits only"},
       {"router.routed_scaling_factor",
        [](const ModelSpec& s) { return s.router.routed_scaling_factor == 1.0; },

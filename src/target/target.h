@@ -1,6 +1,7 @@
 // Targets: a canonical model lowered to what one MLX class loads. A target is pure:
 // it makes a config and lazy tensors, every one marked with what it cost, and reads
-// no tensor bytes. What a class cannot compute is found by comparing specs.
+// no tensor bytes (but stock, where it folds queries, each layer's input norm). What a class cannot
+// compute is found by comparing specs.
 #pragma once
 
 #include <nlohmann/json.hpp>
@@ -43,8 +44,11 @@ struct LowerOptions {
   // MLX cannot load (docs/mappings.md, "Element types"). Balancing biases are never narrowed.
   std::optional<DType> dtype;
   bool keep_mtp = false;
-  bool smart_expert_widths =
-      false;  // shape-match: fewest padding bytes instead of the document's max(F, S)
+  // shape-match: fewest padding bytes instead of the document's max(F, S). Stock always does.
+  bool smart_expert_widths = false;
+  // stock: where queries are folded, a folder that mlx-swift-lm loads too (it refuses a null
+  // q_lora_rank), at hidden_size^2 weights more per layer.
+  bool for_swift = true;
 };
 
 enum class TargetKind { automatic, exact, stock, shape_match };

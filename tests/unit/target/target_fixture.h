@@ -2,6 +2,7 @@
 // that the test also holds as plain arrays, and big ones whose tensors take no memory.
 #pragma once
 
+#include <cmath>
 #include <cstring>
 #include <map>
 #include <random>
@@ -107,7 +108,11 @@ inline Made make_model(const ModelSpec& spec, bool real_values = true, DType dty
     Tensor tensor;
     if (real_values) {
       Array array{t.shape, std::vector<float>(numel(t.shape))};
-      for (float& x : array.data) x = normal(random);
+      // As layers are initialised: by the root of their inputs; vectors near 1.
+      float scale = 1.0f / std::sqrt(static_cast<float>(t.shape.back()));
+      for (float& x : array.data) {
+        x = t.shape.size() > 1 ? scale * normal(random) : 1.0f + 0.2f * normal(random);
+      }
       tensor = Tensor::values(source, array.data, t.shape);
       made.arrays[t.name] = array;
       if (dtype != DType::F32) tensor = tensor.cast(dtype);
