@@ -17,7 +17,7 @@ namespace {
 constexpr std::size_t kMaxDepth = 64;
 // Steps of the whole walk. A tree that is written out holds far fewer; one that
 // shares its branches ("billion laughs") would unfold to more than any memory holds.
-constexpr std::uint64_t kMaxVisits = 1u << 24;
+constexpr std::uint64_t kMaxVisits = 1u << 22;
 constexpr std::uint64_t kMaxFacts = 1u << 20;
 constexpr std::uint64_t kMaxNameBytes = 256u << 20;
 constexpr std::size_t kMaxFactText = 1u << 20;

@@ -35,6 +35,7 @@ std::vector<fs::path> files_ending(const fs::path& folder, std::string_view end)
 
 // Parses with duplicate keys refused: two entries for one tensor would hide a choice.
 nlohmann::json parse_index(std::string_view text) {
+  if (text.find('\0') != text.npos) wrong_index("the index holds a NUL byte");
   std::vector<std::set<std::string>> keys;
   auto refuse_twins = [&](int, nlohmann::json::parse_event_t event, nlohmann::json& value) {
     if (event == nlohmann::json::parse_event_t::object_start) {

@@ -197,6 +197,8 @@ void check_unique(const std::vector<SafetensorsEntry>& entries) {
 }  // namespace
 
 SafetensorsHeader parse_safetensors_header(std::string_view text, std::uint64_t max_tensors) {
+  // The JSON library takes a NUL for the end, so that what follows it would go unseen.
+  if (text.find('\0') != text.npos) wrong_header("holds a NUL byte");
   Sax sax(max_tensors);
   nlohmann::json::sax_parse(text, &sax);
   SafetensorsHeader header = sax.take();
