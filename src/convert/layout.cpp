@@ -61,25 +61,30 @@ void check(const TargetTensor& tensor, std::set<std::string_view>& names) {
   }
 }
 
+// The name as a JSON string.
+std::string quoted(const std::string& text) {
+  try {
+    return nlohmann::json(text).dump();
+  } catch (const nlohmann::json::exception&) {
+    throw Error(Code::tensor_name, "a tensor's name is not UTF-8")
+        .tensor(nlohmann::json(text).dump(-1, ' ', true, nlohmann::json::error_handler_t::replace))
+        .advice("Rename the tensor in the recipe.");
+  }
+}
+
+// Written out by hand: an ordered JSON object takes time quadratic in its keys.
 std::string header_json(const TensorFile& file, std::uint64_t data_bytes) {
-  nlohmann::ordered_json json = nlohmann::ordered_json::object();
-  json["__metadata__"] = {{"format", "mlx"}};
+  std::string json = R"({"__metadata__":{"format":"mlx"})";
   std::uint64_t offset = 0;
   for (const PlacedTensor& placed : file.tensors) {
     const Tensor& tensor = placed.tensor->tensor;
-    json[placed.tensor->name] = {{"dtype", name(tensor.dtype())},
-                                 {"shape", tensor.shape()},
-                                 {"data_offsets", {offset, offset + placed.bytes}}};
+    json += fmt::format(R"(,{}:{{"dtype":"{}","shape":[{}],"data_offsets":[{},{}]}})",
+                        quoted(placed.tensor->name), name(tensor.dtype()),
+                        fmt::join(tensor.shape(), ","), offset, offset + placed.bytes);
     offset += placed.bytes;
   }
   WB_CHECK(offset == data_bytes);
-  try {
-    return json.dump();
-  } catch (const nlohmann::json::exception&) {
-    throw Error(Code::tensor_name, "a tensor's name is not UTF-8")
-        .file(file.name)
-        .advice("Rename the tensor in the recipe.");
-  }
+  return json + "}";
 }
 
 TensorFile make_file(std::span<const TargetTensor* const> tensors) {
