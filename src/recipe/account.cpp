@@ -31,7 +31,8 @@ class Groups {
     std::string out;
     for (std::size_t i = 0; i < rows_.size() && i < kShown; ++i) {
       const Row& row = rows_[i];
-      out += "\n  " + (row.count == 1 ? row.first : row.pattern + "  x" + std::to_string(row.count));
+      out +=
+          "\n  " + (row.count == 1 ? row.first : row.pattern + "  x" + std::to_string(row.count));
       if (row.count > 1) out += ", the first is " + row.first;
       if (!row.note.empty()) out += ": " + row.note;
     }
@@ -52,7 +53,8 @@ class Groups {
 
 std::string names_listed(const std::vector<std::string>& names) {
   std::string out;
-  for (std::size_t i = 0; i < names.size() && i < kNamed; ++i) out += (i > 0 ? ", " : "") + names[i];
+  for (std::size_t i = 0; i < names.size() && i < kNamed; ++i)
+    out += (i > 0 ? ", " : "") + names[i];
   if (names.size() > kNamed) out += " and " + std::to_string(names.size() - kNamed) + " more";
   return out;
 }
@@ -103,8 +105,9 @@ void Application::tensor(const TensorRule& rule, const std::string& name) {
         .tensor(name)
         .expected(to_string(want))
         .actual(to_string(made->shape()))
-        .advice("Correct the recipe's [dims] or the tensor's expression, or get the checkpoint "
-                "again if the recipe is known to be right.");
+        .advice(
+            "Correct the recipe's [dims] or the tensor's expression, or get the checkpoint "
+            "again if the recipe is known to be right.");
   }
   std::sort(eval_.used.begin(), eval_.used.end());
   eval_.used.erase(std::unique(eval_.used.begin(), eval_.used.end()), eval_.used.end());
@@ -125,8 +128,9 @@ void Application::missing() const {
                   " that the model calls for cannot be made by the recipe " + recipe_.name + ":" +
                   groups.text())
       .file(checkpoint_.path)
-      .advice("Get the whole checkpoint; or, if these tensors are meant to be absent, correct "
-              "[model] and [tensors] of the recipe.");
+      .advice(
+          "Get the whole checkpoint; or, if these tensors are meant to be absent, correct "
+          "[model] and [tensors] of the recipe.");
 }
 
 void Application::account() {
@@ -162,7 +166,8 @@ void Application::aliases() {
       const SourceTensor& tensor = source_.tensor(i);
       if (j == Source::kNone || !same_tensor(tensor, source_.tensor(j))) {
         throw Error(Code::recipe_check_failed,
-                    "the tensor should be the same as " + of + " (" + at_line(rule.place) + "), but " +
+                    "the tensor should be the same as " + of + " (" + at_line(rule.place) +
+                        "), but " +
                         (j == Source::kNone ? "that one is not there" : "its bytes differ"))
             .file(checkpoint_.path)
             .tensor(tensor.name)
@@ -189,8 +194,9 @@ void Application::check_left_out(const LeftOutRule& rule, std::size_t source) {
                   (eval_.difference.empty() ? "" : "; " + eval_.difference))
       .file(checkpoint_.path)
       .tensor(tensor.name)
-      .advice("The model computes something else than the recipe says; it needs a recipe of its "
-              "own.");
+      .advice(
+          "The model computes something else than the recipe says; it needs a recipe of its "
+          "own.");
 }
 
 void Application::left_out() {
@@ -224,13 +230,14 @@ void Application::uncovered() const {
     groups.add(source_.tensor(i).name, "");
   }
   if (n == 0) return;
-  throw Error(Code::source_uncovered,
-              std::to_string(n) + (n == 1 ? " tensor" : " tensors") + " of the checkpoint " +
-                  (n == 1 ? "is" : "are") + " neither used nor left out by the recipe " +
-                  recipe_.name + ":" + groups.text())
+  throw Error(Code::source_uncovered, std::to_string(n) + (n == 1 ? " tensor" : " tensors") +
+                                          " of the checkpoint " + (n == 1 ? "is" : "are") +
+                                          " neither used nor left out by the recipe " +
+                                          recipe_.name + ":" + groups.text())
       .file(checkpoint_.path)
-      .advice("What they do in the model is not known, so nothing is converted. A copy of the recipe "
-              "with lines for them in [tensors] or [left_out] can be given with --recipe FILE.");
+      .advice(
+          "What they do in the model is not known, so nothing is converted. A copy of the recipe "
+          "with lines for them in [tensors] or [left_out] can be given with --recipe FILE.");
 }
 
 }  // namespace wb

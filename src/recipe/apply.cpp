@@ -91,8 +91,8 @@ Value Application::setting(const AskRule& ask, const std::map<std::string, std::
                            std::string& origin) const {
   const std::string& key = recipe_.scalars[ask.slot].name;
   auto bad = [&](const std::string& from, const std::string& value) {
-    return Error(Code::setting_invalid, "the value of " + key + " (from " + from +
-                                            ") is not of the right type")
+    return Error(Code::setting_invalid,
+                 "the value of " + key + " (from " + from + ") is not of the right type")
         .file(checkpoint_.path)
         .expected(type_in_words(ask.default_value))
         .actual(value)
@@ -164,8 +164,8 @@ void Application::check_settings() {
       if ((*bound)->kind != Expr::Kind::integer) wanted += " (" + (*bound)->text + ")";
     }
     if (wanted.empty()) continue;
-    throw Error(Code::setting_invalid, "the setting " + key + " (" + origins_[ask.slot] +
-                                           ") is out of range")
+    throw Error(Code::setting_invalid,
+                "the setting " + key + " (" + origins_[ask.slot] + ") is out of range")
         .file(checkpoint_.path)
         .expected(wanted)
         .actual(value.dump())
@@ -176,8 +176,8 @@ void Application::check_settings() {
 void Application::dims() {
   for (const DimRule& rule : recipe_.dims) {
     const ScalarName& name = recipe_.scalars[rule.slot];
-    Value value = located(name.place, "the dimension " + name.name,
-                          [&] { return eval_.eval(*rule.expr); });
+    Value value =
+        located(name.place, "the dimension " + name.name, [&] { return eval_.eval(*rule.expr); });
     WB_CHECK(!std::holds_alternative<Tensor>(value));
     model_.dims.emplace_back(name.name, to_json(value));
     origins_[rule.slot] = rule.expr->text;

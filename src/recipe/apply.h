@@ -56,7 +56,7 @@ class Application {
   Source source_;
   Evaluator eval_;
   CanonicalModel model_;
-  std::vector<std::string> origins_;  // by slot: how its value was found
+  std::vector<std::string> origins_;                     // by slot: how its value was found
   std::unordered_map<std::string, std::size_t> wanted_;  // canonical name -> canonical_
   std::vector<CanonicalTensor> canonical_;
   struct Missing {
@@ -96,8 +96,9 @@ auto Application::located(Place place, const std::string& subject, const Step& s
                                           at_line(place) + "), and the checkpoint does not have it")
         .file(checkpoint_.path)
         .tensor(gone.name)
-        .advice("The checkpoint is not whole or not of this layout; `weightbridge inspect` lists "
-                "what it holds.");
+        .advice(
+            "The checkpoint is not whole or not of this layout; `weightbridge inspect` lists "
+            "what it holds.");
   } catch (const Error& error) {
     std::string sentence = error.sentence();
     while (!sentence.empty() && sentence.back() == '.') sentence.pop_back();

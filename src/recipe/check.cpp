@@ -10,9 +10,9 @@ namespace wb {
 
 namespace {
 
-const std::vector<std::string_view> kSections = {"name", "title", "source", "recognise",
-                                                 "refuse_if", "index", "dims", "shapes", "ask",
-                                                 "model", "blocks", "tensors", "left_out", "alias"};
+const std::vector<std::string_view> kSections = {
+    "name",   "title", "source", "recognise", "refuse_if", "index",    "dims",
+    "shapes", "ask",   "model",  "blocks",    "tensors",   "left_out", "alias"};
 
 bool is_name(const std::string& text) {
   if (text.empty() || (text[0] >= '0' && text[0] <= '9')) return false;
@@ -41,11 +41,16 @@ Type type_of(const DocValue& value) {
 }
 nlohmann::json as_json(const DocValue& value) {
   switch (value.kind) {
-    case ValueKind::integer: return value.integer;
-    case ValueKind::real: return value.real;
-    case ValueKind::boolean: return value.boolean;
-    case ValueKind::text: return value.text;
-    default: return nullptr;
+    case ValueKind::integer:
+      return value.integer;
+    case ValueKind::real:
+      return value.real;
+    case ValueKind::boolean:
+      return value.boolean;
+    case ValueKind::text:
+      return value.text;
+    default:
+      return nullptr;
   }
 }
 
@@ -94,8 +99,8 @@ const DocValue* RecipeChecker::section(const char* key, bool required, const cha
 
 const std::string* RecipeChecker::text(const Member& member) {
   if (member.value.kind == ValueKind::text) return &member.value.text;
-  mistake(member.value.place, member.key + " should be a string, not " +
-                                  std::string(in_words(member.value.kind)));
+  mistake(member.value.place,
+          member.key + " should be a string, not " + std::string(in_words(member.value.kind)));
   return nullptr;
 }
 
@@ -126,8 +131,10 @@ ExprPtr RecipeChecker::expression(const DocValue& value) {
     out->boolean = value.boolean;
     out->text = value.boolean ? "true" : "false";
   } else {
-    mistake(value.place, "an expression (a string), a number, or true or false should stand here, "
-                         "not " + std::string(in_words(value.kind)));
+    mistake(value.place,
+            "an expression (a string), a number, or true or false should stand here, "
+            "not " +
+                std::string(in_words(value.kind)));
     return nullptr;
   }
   return out;
@@ -138,16 +145,18 @@ void RecipeChecker::head() {
     if (member.key != "name" && member.key != "title" && member.key != "source") continue;
     const std::string* value = text(member);
     if (value == nullptr) continue;
-    (member.key == "name" ? recipe_->name : member.key == "title" ? recipe_->title
-                                                                  : recipe_->source) = *value;
+    (member.key == "name"    ? recipe_->name
+     : member.key == "title" ? recipe_->title
+                             : recipe_->source) = *value;
     if (member.key == "name" && value->empty()) mistake(member.value.place, "the name is empty");
   }
   if (root_.find("name") == nullptr) {
     mistake({}, "the key name is missing: how the recipe is called, e.g. name = \"my-layout\"");
   }
   if (root_.find("recognise") == nullptr) {
-    mistake({}, "the key recognise is missing: the names that tell this layout from all others, "
-                "e.g. recognise = [\"wte.weight\", \"h.0.ln_1.weight\"]");
+    mistake({},
+            "the key recognise is missing: the names that tell this layout from all others, "
+            "e.g. recognise = [\"wte.weight\", \"h.0.ln_1.weight\"]");
   }
 }
 
@@ -171,8 +180,9 @@ void RecipeChecker::patterns(const char* key, std::vector<Pattern>& into) {
     into.push_back(std::move(pattern));
   }
   if (!literal && std::string_view(key) == "recognise") {
-    mistake(list->place, "recognise needs at least one name without {variables}: the prefix of all "
-                         "names is found by it");
+    mistake(list->place,
+            "recognise needs at least one name without {variables}: the prefix of all "
+            "names is found by it");
   }
 }
 
@@ -184,8 +194,12 @@ void RecipeChecker::declare_scalar(const Member& member, bool ask, Type type) {
   }
   auto [it, added] = names_.slots.try_emplace(member.key, names_.scalars.size());
   if (!added) {
-    mistake(member.place, "'" + member.key + "' is declared before, in line " +
-                              std::to_string(names_.scalars[it->second].place.line));
+    // Settings are declared first, wherever they stand; the later line is the mistake.
+    Place first = names_.scalars[it->second].place, second = member.place;
+    if (second.line < first.line) std::swap(first, second);
+    mistake(second,
+            "'" + member.key + "' is declared before, in line " + std::to_string(first.line));
+    names_.used_scalars.insert(it->second);
     return;
   }
   names_.scalars.push_back({member.key, member.place, ask, type});
@@ -208,9 +222,8 @@ void RecipeChecker::declare() {
         mistake(member.place, "'" + member.key + "' cannot be an index variable's name");
       } else if (names_.slots.count(member.key) != 0) {
         mistake(member.place, "'" + member.key + "' is already a dimension or setting");
-      } else {
-        names_.variables.emplace(member.key, member.place);
       }
+      names_.variables.emplace(member.key, member.place);
     }
   }
   patterns("recognise", recipe_->recognise);
@@ -245,8 +258,8 @@ void RecipeChecker::indices() {
 
 void RecipeChecker::ask(const Member& member, std::size_t slot) {
   if (member.value.kind != ValueKind::table) {
-    mistake(member.value.place, "a setting is a table: [ask." + member.key +
-                                    "] with default and help");
+    mistake(member.value.place,
+            "a setting is a table: [ask." + member.key + "] with default and help");
     return;
   }
   AskRule rule;
@@ -271,8 +284,8 @@ void RecipeChecker::ask(const Member& member, std::size_t slot) {
       (item.key == "min" ? rule.minimum : rule.maximum) = std::move(bound);
     } else if (item.key == "choices" || item.key == "from") {
       if (item.value.kind != ValueKind::array || item.value.items.empty()) {
-        mistake(item.value.place, item.key + " should be a list of " +
-                                      (item.key == "from" ? "names" : "values"));
+        mistake(item.value.place,
+                item.key + " should be a list of " + (item.key == "from" ? "names" : "values"));
         continue;
       }
       for (const DocValue& choice : item.value.items) {
@@ -345,10 +358,11 @@ RecipePtr load_recipe(const std::string& path) {
   ParsedRecipe parsed = parse_recipe(content.str(), path);
   if (parsed.recipe != nullptr) return parsed.recipe;
   std::size_t n = parsed.mistakes.size();
-  std::string sentence = "the recipe has " + std::to_string(n) + (n == 1 ? " mistake" : " mistakes");
+  std::string sentence =
+      "the recipe has " + std::to_string(n) + (n == 1 ? " mistake" : " mistakes");
   for (const RecipeMistake& m : parsed.mistakes) {
-    sentence += "\n" + path + ":" + std::to_string(m.line) + ":" + std::to_string(m.column) + ": " +
-                m.text;
+    sentence +=
+        "\n" + path + ":" + std::to_string(m.line) + ":" + std::to_string(m.column) + ": " + m.text;
   }
   throw Error(Code::recipe_invalid, sentence + "\n")
       .file(path)

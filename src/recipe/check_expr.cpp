@@ -137,8 +137,7 @@ Type ExprChecker::binary(Expr& expr, const ExprContext& context) {
 
 Type ExprChecker::name(Expr& expr, Type expected, const ExprContext& context) {
   bool dotted = expr.name.find('.') != std::string::npos || expr.pattern.has_capture();
-  if (expr.quoted && is_scalar(expected) && expected != Type::number &&
-      expected != Type::boolean) {
+  if (expr.quoted && is_scalar(expected) && expected != Type::number && expected != Type::boolean) {
     expr.use = Expr::Use::symbol;
   } else if (!expr.quoted && !dotted) {
     return bare_name(expr, expected, context);
@@ -146,7 +145,8 @@ Type ExprChecker::name(Expr& expr, Type expected, const ExprContext& context) {
     source(expr, context, false);
     return Type::tensor;
   }
-  if (context.words != nullptr && expected == Type::symbol) return unknown_name(expr, expected, context);
+  if (context.words != nullptr && expected == Type::symbol)
+    return unknown_name(expr, expected, context);
   return Type::symbol;
 }
 
@@ -171,8 +171,10 @@ Type ExprChecker::bare_name(Expr& expr, Type expected, const ExprContext& contex
     names_.used_variables.insert(expr.name);
     seen_.insert(expr.name);
     if (context.bound.count(expr.name) == 0) {
-      mistake(expr.place, "the index variable '" + expr.name + "' has no value here: the name on "
-                          "the left does not have {" + expr.name + "}");
+      mistake(expr.place, "the index variable '" + expr.name +
+                              "' has no value here: the name on "
+                              "the left does not have {" +
+                              expr.name + "}");
     }
     return Type::number;
   }
@@ -205,12 +207,13 @@ void ExprChecker::check_captures(const Pattern& pattern, Place place) {
     if (names_.variables.count(capture) != 0) {
       names_.used_variables.insert(capture);
     } else if (capture == "block") {
-      mistake(place, "{block} stands for the blocks that [blocks] lists, and only where the key "
-                     "on the left has it too");
+      mistake(place,
+              "{block} stands for the blocks that [blocks] lists, and only where the key "
+              "on the left has it too");
     } else {
       mistake(place, "no index variable is called {" + capture + "}" +
-                         did_you_mean(capture, names_.variable_names()) +
-                         "; [index] declares " + joined(names_.variable_names()));
+                         did_you_mean(capture, names_.variable_names()) + "; [index] declares " +
+                         joined(names_.variable_names()));
     }
   }
 }
@@ -223,8 +226,10 @@ void ExprChecker::source(Expr& expr, const ExprContext& context, bool free_captu
     if (names_.variables.count(capture) == 0) continue;
     seen_.insert(capture);
     if (free_captures || context.bound.count(capture) != 0) continue;
-    mistake(expr.place, "{" + capture + "} has no value here: the name on the left does not have "
-                        "it; stack_over(" + capture + ", ...) goes over all its values");
+    mistake(expr.place, "{" + capture +
+                            "} has no value here: the name on the left does not have "
+                            "it; stack_over(" +
+                            capture + ", ...) goes over all its values");
   }
 }
 
@@ -251,8 +256,8 @@ Type ExprChecker::call(Expr& expr, Type expected, const ExprContext& context) {
   std::size_t most = function->repeats ? SIZE_MAX : function->args.size();
   if (given < function->required || given > most) {
     mistake(expr.place, "'" + expr.name + "' takes " + std::string(function->usage) + ", but " +
-                            std::to_string(given) + (given == 1 ? " argument is" : " arguments are") +
-                            " given");
+                            std::to_string(given) +
+                            (given == 1 ? " argument is" : " arguments are") + " given");
     return function->result == Type::scalar ? expected : function->result;
   }
   Type result = function->result;
@@ -303,22 +308,23 @@ void ExprChecker::argument(const Expr& call, Expr& arg, ArgKind kind, Type expec
       break;
   }
   if (arg.kind != Expr::Kind::name) {
-    mistake(arg.place, "'" + call.name + "' takes a name here, as in " +
-                           std::string(call.function->usage));
+    mistake(arg.place,
+            "'" + call.name + "' takes a name here, as in " + std::string(call.function->usage));
   } else if (kind == ArgKind::key) {
     arg.use = Expr::Use::symbol;
   } else if (kind == ArgKind::dtype) {
     arg.use = Expr::Use::symbol;
     const std::vector<std::string>& words = dtype_words();
     if (std::find(words.begin(), words.end(), arg.name) == words.end()) {
-      mistake(arg.place, "no element type is called '" + arg.name + "'; there are " +
-                             joined(views(words)));
+      mistake(arg.place,
+              "no element type is called '" + arg.name + "'; there are " + joined(views(words)));
     }
   } else {
     source(arg, context, true);
     if (call.function->fn == Fn::has) return;
     std::size_t free = 0;
-    for (const std::string& c : arg.pattern.captures()) free += context.bound.count(c) == 0 ? 1u : 0u;
+    for (const std::string& c : arg.pattern.captures())
+      free += context.bound.count(c) == 0 ? 1u : 0u;
     if (free != 1) {
       mistake(arg.place, "'" + call.name + "' goes over one index variable, but '" + arg.name +
                              "' has " + std::to_string(free));

@@ -26,10 +26,10 @@ struct Names {
 
 // Where an expression stands.
 struct ExprContext {
-  std::size_t known_scalars = SIZE_MAX;  // slots below it are defined by now
-  std::set<std::string, std::less<>> bound;   // index variables that have a value here
+  std::size_t known_scalars = SIZE_MAX;             // slots below it are defined by now
+  std::set<std::string, std::less<>> bound;         // index variables that have a value here
   const std::vector<std::string>* words = nullptr;  // the words a symbol may be
-  bool subject = false;                  // `this` is the tensor in question
+  bool subject = false;                             // `this` is the tensor in question
 };
 
 class ExprChecker {

@@ -8,11 +8,16 @@ namespace wb {
 namespace {
 std::string_view in_words(FieldKind kind) {
   switch (kind) {
-    case FieldKind::integer: return "a whole number";
-    case FieldKind::real: return "a number";
-    case FieldKind::boolean: return "true or false";
-    case FieldKind::enumeration: return "one of its words";
-    case FieldKind::reals: break;
+    case FieldKind::integer:
+      return "a whole number";
+    case FieldKind::real:
+      return "a number";
+    case FieldKind::boolean:
+      return "true or false";
+    case FieldKind::enumeration:
+      return "one of its words";
+    case FieldKind::reals:
+      break;
   }
   return "a list of numbers";
 }
@@ -25,9 +30,8 @@ const FieldInfo* find_field(const std::string& path) {
 // Whether some field lies below `path`.
 bool is_group(const std::string& path) {
   const auto& fields = spec_fields();
-  return std::any_of(fields.begin(), fields.end(), [&](const FieldInfo& field) {
-    return field.path.starts_with(path + ".");
-  });
+  return std::any_of(fields.begin(), fields.end(),
+                     [&](const FieldInfo& field) { return field.path.starts_with(path + "."); });
 }
 // "; did you mean 'attention.kv_norm'?" among fields and groups; a field's last part
 // alone counts too, as people forget the group.

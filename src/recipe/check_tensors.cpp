@@ -81,8 +81,9 @@ void RecipeChecker::blocks() {
     checker_.check_captures(block.canonical, member.place);
     const auto& places = block_places();
     if (std::find(places.begin(), places.end(), block.canonical.anonymous()) == places.end()) {
-      mistake(member.place, "'" + member.key + "' is no block of the canonical model; its blocks "
-                            "are layers.{l} and mtp.{m}.block");
+      mistake(member.place, "'" + member.key +
+                                "' is no block of the canonical model; its blocks "
+                                "are layers.{l} and mtp.{m}.block");
       continue;
     }
     if (source == nullptr) continue;
@@ -172,9 +173,12 @@ void RecipeChecker::tensor(const Member& member, const Pattern& canonical, ExprP
         !checker_.seen_source()) {
       continue;
     }
-    mistake(member.value.place, "{" + capture + "} is in the name on the left but not in the "
-                                "expression; every(" + capture + ", ...) says that the same "
-                                "tensor is meant each time");
+    mistake(member.value.place, "{" + capture +
+                                    "} is in the name on the left but not in the "
+                                    "expression; every(" +
+                                    capture +
+                                    ", ...) says that the same "
+                                    "tensor is meant each time");
   }
   for (const std::string& suffix : suffixes) {
     ExprPtr own = expr->clone();
@@ -182,7 +186,8 @@ void RecipeChecker::tensor(const Member& member, const Pattern& canonical, ExprP
     std::size_t before = mistakes_.size();
     checker_.check(*own, Type::tensor, context);
     mistakes_.resize(before);
-    recipe_->tensors.push_back({canonical.with_suffix(suffix), suffix, member.place, std::move(own)});
+    recipe_->tensors.push_back(
+        {canonical.with_suffix(suffix), suffix, member.place, std::move(own)});
   }
 }
 
@@ -221,8 +226,10 @@ void RecipeChecker::left_out_line(const Member& member, const Pattern& source,
       checker_.check(*rule.check, Type::boolean, context);
     }
   } else {
-    mistake(member.value.place, "a reason (a string) or { reason = ..., check = ... } should stand "
-                                "here, not " + std::string(in_words(member.value.kind)));
+    mistake(member.value.place,
+            "a reason (a string) or { reason = ..., check = ... } should stand "
+            "here, not " +
+                std::string(in_words(member.value.kind)));
     return;
   }
   if (rule.reason.empty()) {

@@ -19,10 +19,14 @@ struct Rounding {
 };
 Rounding rounding(DType dtype) {
   switch (dtype) {
-    case DType::F16: return {std::ldexp(1.0, -11), std::ldexp(1.0, -25)};
-    case DType::BF16: return {std::ldexp(1.0, -8), 0};
-    case DType::F32: return {std::ldexp(1.0, -24), std::ldexp(1.0, -150)};
-    default: return {0, 0};
+    case DType::F16:
+      return {std::ldexp(1.0, -11), std::ldexp(1.0, -25)};
+    case DType::BF16:
+      return {std::ldexp(1.0, -8), 0};
+    case DType::F32:
+      return {std::ldexp(1.0, -24), std::ldexp(1.0, -150)};
+    default:
+      return {0, 0};
   }
 }
 
@@ -31,8 +35,8 @@ std::vector<double> read_doubles(const Tensor& tensor, std::uint64_t begin, std:
   std::vector<std::byte> raw(n * item_size(tensor.dtype()));
   read_range(tensor, begin, end, raw);
   std::vector<double> out(n);
-  convert_elements(tensor.dtype(), raw.data(), DType::F64,
-                   reinterpret_cast<std::byte*>(out.data()), n);
+  convert_elements(tensor.dtype(), raw.data(), DType::F64, reinterpret_cast<std::byte*>(out.data()),
+                   n);
   return out;
 }
 

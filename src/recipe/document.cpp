@@ -146,13 +146,20 @@ class Builder {
 
 std::string_view in_words(ValueKind kind) {
   switch (kind) {
-    case ValueKind::text: return "a string";
-    case ValueKind::integer: return "a whole number";
-    case ValueKind::real: return "a number";
-    case ValueKind::boolean: return "true or false";
-    case ValueKind::array: return "a list";
-    case ValueKind::table: return "a table";
-    case ValueKind::other: break;
+    case ValueKind::text:
+      return "a string";
+    case ValueKind::integer:
+      return "a whole number";
+    case ValueKind::real:
+      return "a number";
+    case ValueKind::boolean:
+      return "true or false";
+    case ValueKind::array:
+      return "a list";
+    case ValueKind::table:
+      return "a table";
+    case ValueKind::other:
+      break;
   }
   return "a date or time";
 }

@@ -26,13 +26,13 @@ struct Member;
 struct DocValue {
   ValueKind kind = ValueKind::other;
   Place place;
-  std::string text;                  // text: decoded
-  std::vector<Place> places;         // text: of each byte of `text`, and of its end
-  std::int64_t integer = 0;          // integer
-  double real = 0;                   // real
-  bool boolean = false;              // boolean
-  std::vector<DocValue> items;       // array
-  std::vector<Member> members;       // table, in file order
+  std::string text;                                  // text: decoded
+  std::vector<Place> places;                         // text: of each byte of `text`, and of its end
+  std::int64_t integer = 0;                          // integer
+  double real = 0;                                   // real
+  bool boolean = false;                              // boolean
+  std::vector<DocValue> items;                       // array
+  std::vector<Member> members;                       // table, in file order
   const DocValue* find(std::string_view key) const;  // table member, or nullptr
 };
 struct Member {

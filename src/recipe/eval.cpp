@@ -44,8 +44,9 @@ std::optional<Value> from_json(const nlohmann::json& json) {
 }
 
 void Evaluator::wrong_type(const Expr& expr, const char* wanted, const Value& got) const {
-  throw Error(Code::config_invalid, "'" + expr.text + "' does not have the type that the recipe "
-                                    "needs")
+  throw Error(Code::config_invalid, "'" + expr.text +
+                                        "' does not have the type that the recipe "
+                                        "needs")
       .expected(wanted)
       .actual(printed(got))
       .advice("Correct the value beside the tensors, or give it with --set if the recipe asks.");
@@ -163,8 +164,8 @@ Value Evaluator::binary(const Expr& expr) {
   if (expr.op == Op::or_) return boolean(left) || boolean(right);
   Value a = eval(left), b = eval(right);
   if (expr.op == Op::equal || expr.op == Op::not_equal) {
-    bool equal = is_number(a) && is_number(b) ? as_double(a) == as_double(b)
-                                              : to_json(a) == to_json(b);
+    bool equal =
+        is_number(a) && is_number(b) ? as_double(a) == as_double(b) : to_json(a) == to_json(b);
     return equal == (expr.op == Op::equal);
   }
   if (!is_number(a)) wrong_type(left, "a number", a);
@@ -195,18 +196,28 @@ Value Evaluator::arithmetic(const Expr& expr, const Value& a, const Value& b) {
   if (x == nullptr || y == nullptr) {
     double p = as_double(a), q = as_double(b);
     switch (expr.op) {
-      case Op::add: return p + q;
-      case Op::subtract: return p - q;
-      case Op::multiply: return p * q;
-      default: return p / q;
+      case Op::add:
+        return p + q;
+      case Op::subtract:
+        return p - q;
+      case Op::multiply:
+        return p * q;
+      default:
+        return p / q;
     }
   }
   std::int64_t out = 0;
   bool wrapped = false;
   switch (expr.op) {
-    case Op::add: wrapped = __builtin_add_overflow(*x, *y, &out); break;
-    case Op::subtract: wrapped = __builtin_sub_overflow(*x, *y, &out); break;
-    case Op::multiply: wrapped = __builtin_mul_overflow(*x, *y, &out); break;
+    case Op::add:
+      wrapped = __builtin_add_overflow(*x, *y, &out);
+      break;
+    case Op::subtract:
+      wrapped = __builtin_sub_overflow(*x, *y, &out);
+      break;
+    case Op::multiply:
+      wrapped = __builtin_mul_overflow(*x, *y, &out);
+      break;
     default:
       wrapped = *x == INT64_MIN && *y == -1;
       if (!wrapped) out = *x / *y;
@@ -237,10 +248,10 @@ Value Evaluator::count(const Expr& expr, bool first) {
   std::uint64_t next = 0;
   for (std::uint64_t i : found) {
     if (i != next) {
-      throw Error(Code::dimension_mismatch,
-                  "the indices {" + variable + "} of " + pattern.text() + " should run from 0 " +
-                      "without a gap, but " + std::to_string(next) + " is missing and " +
-                      std::to_string(i) + " is there")
+      throw Error(Code::dimension_mismatch, "the indices {" + variable + "} of " + pattern.text() +
+                                                " should run from 0 " + "without a gap, but " +
+                                                std::to_string(next) + " is missing and " +
+                                                std::to_string(i) + " is there")
           .expected(std::to_string(next))
           .actual(std::to_string(i))
           .advice("The checkpoint is not whole; get all of its parts.");
@@ -268,15 +279,16 @@ Value Evaluator::lookup(const Expr& expr) {
   }
   if (at != nullptr && !at->is_null()) {
     if (std::optional<Value> value = from_json(*at)) return *value;
-    throw Error(Code::config_invalid, "the value of " + key + " is not a number, a word, or true "
-                                      "or false")
+    throw Error(Code::config_invalid, "the value of " + key +
+                                          " is not a number, a word, or true "
+                                          "or false")
         .actual(at->dump().substr(0, 80))
         .advice("Correct it, or remove it so that the recipe's default holds.");
   }
   if (expr.args.size() > 1) return eval(*expr.args[1]);
-  throw Error(Code::config_invalid, "the recipe needs the value of " + key + ", which stands " +
-                                    (expr.function->fn == Fn::fact ? "beside the tensors"
-                                                                   : "in config.json"))
+  throw Error(Code::config_invalid,
+              "the recipe needs the value of " + key + ", which stands " +
+                  (expr.function->fn == Fn::fact ? "beside the tensors" : "in config.json"))
       .expected(key)
       .actual("nothing")
       .advice("Put the value there, or give the recipe's function a default.");

@@ -45,19 +45,19 @@ class Evaluator {
   Evaluator(const Recipe& recipe, const Source& source) : recipe_(recipe), source_(source) {}
 
   // What the names in an expression stand for; the owner fills these in as it learns them.
-  std::vector<Value> scalars;                         // by slot
+  std::vector<Value> scalars;                                // by slot
   std::map<std::string, std::uint64_t, std::less<>> counts;  // of index variables
-  Indices indices;                                    // values of those that are bound
-  std::string suffix;                                 // added to source names
-  const Tensor* subject = nullptr;                    // `this`
+  Indices indices;                                           // values of those that are bound
+  std::string suffix;                                        // added to source names
+  const Tensor* subject = nullptr;                           // `this`
   std::vector<std::size_t> used;  // source tensors that were read as tensors, in order
   std::string difference;         // of the last equal() or close() that was false
 
   Value eval(const Expr& expr);
   bool boolean(const Expr& expr);
   Tensor tensor(const Expr& expr);
-  std::int64_t whole(const Expr& expr);     // a whole number
-  std::uint64_t size(const Expr& expr);     // and not negative
+  std::int64_t whole(const Expr& expr);  // a whole number
+  std::uint64_t size(const Expr& expr);  // and not negative
   double real(const Expr& expr);
 
  private:

@@ -48,8 +48,10 @@ Tensor shuffle_axis(const Tensor& t, std::size_t axis, std::uint64_t a, std::uin
 int Evaluator::axis(const Expr& expr, const Tensor& of) {
   std::int64_t value = whole(expr);
   if (value < 0 || static_cast<std::uint64_t>(value) >= of.shape().size()) {
-    shape_error(expr, "is axis " + std::to_string(value) + " of a tensor of rank " +
-                          std::to_string(of.shape().size()), of.shape());
+    shape_error(expr,
+                "is axis " + std::to_string(value) + " of a tensor of rank " +
+                    std::to_string(of.shape().size()),
+                of.shape());
   }
   return static_cast<int>(value);
 }
@@ -114,8 +116,8 @@ Value Evaluator::method(const Expr& expr) {
       std::uint64_t dim = size(*args[0]);
       double base = real(*args[1]);
       return Generated{{dim / 2}, [dim, base](std::uint64_t j) {
-                         return std::pow(base, -2.0 * static_cast<double>(j) /
-                                                   static_cast<double>(dim));
+                         return std::pow(base,
+                                         -2.0 * static_cast<double>(j) / static_cast<double>(dim));
                        }};
     }
     case Fn::tril: {
@@ -128,7 +130,8 @@ Value Evaluator::method(const Expr& expr) {
   Value receiver = eval(*args[0]);
   if (auto* generated = std::get_if<Generated>(&receiver)) {
     Shape to = shape(expr, 1);
-    if (numel(to) != numel(generated->shape)) shape_error(expr, "changes the size", generated->shape);
+    if (numel(to) != numel(generated->shape))
+      shape_error(expr, "changes the size", generated->shape);
     return Generated{std::move(to), std::move(generated->at)};
   }
   auto* subject_tensor = std::get_if<Tensor>(&receiver);
@@ -163,8 +166,10 @@ Value Evaluator::method(const Expr& expr) {
       int a = at();
       std::uint64_t n = size(*args[2]);
       if (n == 0 || length(a) % n != 0) {
-        shape_error(expr, "splits an axis of " + std::to_string(length(a)) + " into " +
-                              std::to_string(n) + " equal parts", t.shape());
+        shape_error(expr,
+                    "splits an axis of " + std::to_string(length(a)) + " into " +
+                        std::to_string(n) + " equal parts",
+                    t.shape());
       }
       return split_axis(t, static_cast<std::size_t>(a), n, length(a) / n);
     }

@@ -42,8 +42,8 @@ class Parser {
     throw SyntaxMistake{at, std::move(text)};
   }
   void skip() {
-    while (at_ < text_.size() && (text_[at_] == ' ' || text_[at_] == '\t' || text_[at_] == '\n' ||
-                                  text_[at_] == '\r')) {
+    while (at_ < text_.size() &&
+           (text_[at_] == ' ' || text_[at_] == '\t' || text_[at_] == '\n' || text_[at_] == '\r')) {
       ++at_;
     }
   }
@@ -117,8 +117,12 @@ class Parser {
   }
   ExprPtr comparison() {
     return chain(&Parser::sum,
-                 {{"==", Op::equal}, {"!=", Op::not_equal}, {"<=", Op::less_equal},
-                  {"<", Op::less}, {">=", Op::greater_equal}, {">", Op::greater}},
+                 {{"==", Op::equal},
+                  {"!=", Op::not_equal},
+                  {"<=", Op::less_equal},
+                  {"<", Op::less},
+                  {">=", Op::greater_equal},
+                  {">", Op::greater}},
                  true);
   }
   ExprPtr sum() { return chain(&Parser::product, {{"+", Op::add}, {"-", Op::subtract}}, false); }
@@ -209,7 +213,8 @@ class Parser {
     if (ExprPtr n = number(begin)) return n;
     std::string run = text_.substr(begin, at_ - begin);
     if (run.back() == '.' || run.find("..") != std::string::npos) {
-      fail(begin + std::min(run.find(".."), run.size() - 1), "a part of the name is missing at '.'");
+      fail(begin + std::min(run.find(".."), run.size() - 1),
+           "a part of the name is missing at '.'");
     }
     if (run == "true" || run == "false") {
       ExprPtr out = node(Expr::Kind::boolean, begin);

@@ -23,8 +23,20 @@ namespace wb {
 
 struct Function;  // functions.h
 
-enum class Op { add, subtract, multiply, divide, equal, not_equal, less, less_equal, greater,
-                greater_equal, and_, or_ };
+enum class Op {
+  add,
+  subtract,
+  multiply,
+  divide,
+  equal,
+  not_equal,
+  less,
+  less_equal,
+  greater,
+  greater_equal,
+  and_,
+  or_
+};
 
 struct Expr;
 using ExprPtr = std::unique_ptr<Expr>;
@@ -44,12 +56,12 @@ struct Expr {
   Op op = Op::add;
   std::string name;  // name, function or method
   bool quoted = false;
-  Pattern pattern;   // of a name
+  Pattern pattern;  // of a name
   // call: its arguments; method: receiver, then arguments; index: operand, axis.
   std::vector<ExprPtr> args;
 
   Use use = Use::unresolved;
-  std::size_t slot = 0;               // of a scalar: index into Recipe::scalars
+  std::size_t slot = 0;                // of a scalar: index into Recipe::scalars
   const Function* function = nullptr;  // of a call or method
 
   ExprPtr clone() const;

@@ -9,9 +9,9 @@ namespace wb {
 
 // What an expression yields, or what a place calls for.
 enum class Type {
-  number,     // whole or real
+  number,  // whole or real
   boolean,
-  symbol,     // an enum value or other word
+  symbol,  // an enum value or other word
   tensor,
   generated,  // values by formula, only to compare with: inv_freq(), tril()
   scalar,     // number, boolean or symbol: known when the checkpoint is
@@ -19,7 +19,9 @@ enum class Type {
 std::string_view in_words(Type type);
 
 enum class ArgKind {
-  number, boolean, tensor,
+  number,
+  boolean,
+  tensor,
   same_as_context,  // what the whole call is to yield (the branches of if)
   source,           // a source name, not read: captures are free
   variable,         // an index variable's bare name; bound in the arguments after it
@@ -30,20 +32,53 @@ enum class ArgKind {
 };
 
 enum class Fn {
-  count, first, has, same, equal, close, if_, config, fact, min, max, sqrt, pow, concat, stack,
-  concat_over, stack_over, every, zeros, ones, full, matmul, inv_freq, tril,
-  reshape, permute, t, slice, select, split, merge, pad, cast, scale, half_split, interleaved,
+  count,
+  first,
+  has,
+  same,
+  equal,
+  close,
+  if_,
+  config,
+  fact,
+  min,
+  max,
+  sqrt,
+  pow,
+  concat,
+  stack,
+  concat_over,
+  stack_over,
+  every,
+  zeros,
+  ones,
+  full,
+  matmul,
+  inv_freq,
+  tril,
+  reshape,
+  permute,
+  t,
+  slice,
+  select,
+  split,
+  merge,
+  pad,
+  cast,
+  scale,
+  half_split,
+  interleaved,
 };
 
 struct Function {
   std::string_view name;
   bool method;
   Fn fn;
-  std::string_view usage;        // "concat(axis, a, b, ...)"
-  std::vector<ArgKind> args;     // without the receiver
-  unsigned required;             // the first so many of args are; the others may be left out
-  bool repeats;                  // the last of args may occur any number of times
-  Type result;                   // scalar with same_as_context: as the context
+  std::string_view usage;     // "concat(axis, a, b, ...)"
+  std::vector<ArgKind> args;  // without the receiver
+  unsigned required;          // the first so many of args are; the others may be left out
+  bool repeats;               // the last of args may occur any number of times
+  Type result;                // scalar with same_as_context: as the context
 };
 const std::vector<Function>& functions();
 const Function* find_function(std::string_view name, bool method);

@@ -32,7 +32,7 @@ struct Pattern {
   // A '*' is a wildcard only where `stars`; elsewhere it is a character of the name.
   static Pattern parse(std::string_view text, bool stars, std::optional<Problem>& problem);
 
-  std::string text() const;               // as written
+  std::string text() const;                   // as written
   std::vector<std::string> captures() const;  // each once, in order
   bool has_capture() const;
   bool has_star() const;

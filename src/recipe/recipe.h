@@ -37,7 +37,10 @@ const std::vector<RecipePtr>& shipped_recipes();
 
 struct RecipeSummary {
   std::string name, title, file;
-  struct Ask { std::string key, help; nlohmann::json default_value; };
+  struct Ask {
+    std::string key, help;
+    nlohmann::json default_value;
+  };
   std::vector<Ask> asks;
 };
 RecipeSummary summary(const Recipe& recipe);

@@ -29,9 +29,9 @@ struct AskRule {
   std::size_t slot;
   std::string help;
   nlohmann::json default_value;
-  std::vector<std::string> from;         // fact keys, first found wins
-  ExprPtr minimum, maximum;              // may be null
-  std::vector<nlohmann::json> choices;   // empty = any
+  std::vector<std::string> from;        // fact keys, first found wins
+  ExprPtr minimum, maximum;             // may be null
+  std::vector<nlohmann::json> choices;  // empty = any
 };
 struct IndexRule {
   std::string name;
@@ -52,7 +52,7 @@ struct ShapeRule {
   std::vector<ExprPtr> dims;  // null = any
 };
 struct TensorRule {
-  Pattern canonical;  // with its .weight, .bias or other ending
+  Pattern canonical;   // with its .weight, .bias or other ending
   std::string suffix;  // added to every source name: ".weight", ".bias" or ""
   Place place;
   ExprPtr expr;

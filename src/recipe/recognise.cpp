@@ -115,8 +115,9 @@ std::string listed(const std::vector<std::string>& names) {
   }
   throw Error(Code::recipe_unknown, text + "\n")
       .file(checkpoint.path)
-      .advice("See `weightbridge recipes` for the layouts that are known; docs/recipes.md shows how "
-              "to write a recipe for another, which --recipe FILE then applies.");
+      .advice(
+          "See `weightbridge recipes` for the layouts that are known; docs/recipes.md shows how "
+          "to write a recipe for another, which --recipe FILE then applies.");
 }
 
 }  // namespace
@@ -139,8 +140,8 @@ Recognition recognise(const Checkpoint& checkpoint, const RecipePtr& only,
     candidates.push_back(fit.recipe->name + " under " +
                          (fit.prefix.empty() ? "no prefix" : "\"" + fit.prefix + "\""));
   }
-  throw Error(Code::recipe_ambiguous, "more than one reading of the checkpoint fits: " +
-                                          listed(candidates))
+  throw Error(Code::recipe_ambiguous,
+              "more than one reading of the checkpoint fits: " + listed(candidates))
       .file(checkpoint.path)
       .advice("Say which is meant with --prefix or --recipe.");
 }
@@ -178,8 +179,8 @@ std::vector<NameGroup> group_names(const Checkpoint& checkpoint) {
       shape += (i > 0 ? ", " : "") + std::to_string(low);
       if (low != high) shape += ".." + std::to_string(high);
     }
-    out.push_back({pattern, group.count, group.dtype,
-                   group.ranks_differ ? "ranks differ" : shape + "]"});
+    out.push_back(
+        {pattern, group.count, group.dtype, group.ranks_differ ? "ranks differ" : shape + "]"});
   }
   return out;
 }

@@ -36,9 +36,10 @@ Source::Source(const Checkpoint& checkpoint, const std::string& prefix) : checkp
     // names_ is never resized again, so views into its strings stay good.
     auto [it, added] = index_.try_emplace(names_[i], i);
     if (added) continue;
-    throw Error(Code::tensor_name, "two tensors have this name once the wrapper _orig_mod is taken "
-                                   "out: " + checkpoint.tensors[it->second].name + " and " +
-                                       checkpoint.tensors[i].name)
+    throw Error(Code::tensor_name,
+                "two tensors have this name once the wrapper _orig_mod is taken "
+                "out: " +
+                    checkpoint.tensors[it->second].name + " and " + checkpoint.tensors[i].name)
         .file(checkpoint.path)
         .tensor(names_[i])
         .advice("Save the state dict of the module that torch.compile wraps, and use that file.");
@@ -64,7 +65,8 @@ const std::set<std::uint64_t>& Source::indices(const Pattern& pattern,
   if (added) {
     Indices captured;
     for (std::size_t i = 0; i < names_.size(); ++i) {
-      if (inside_[i] && pattern.match(names_[i], &captured)) it->second.insert(captured.at(variable));
+      if (inside_[i] && pattern.match(names_[i], &captured))
+        it->second.insert(captured.at(variable));
     }
   }
   return it->second;
