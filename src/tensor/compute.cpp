@@ -107,6 +107,20 @@ Tensor Tensor::matmul(const Tensor& a, const Tensor& b, DType dtype) {
                  step_of("matmul()", {&a, &b}));
 }
 
+Tensor Tensor::add(const Tensor& a, const Tensor& b, DType dtype) {
+  if (a.shape_ != b.shape_) {
+    throw Error(Code::shape_mismatch,
+                "a sum of " + to_string(a.shape_) + " and " + to_string(b.shape_))
+        .tensor(a.describe() + " and " + b.describe());
+  }
+  if (!can_convert(a.dtype_, DType::F64) || !can_convert(b.dtype_, DType::F64) ||
+      !can_convert(DType::F64, dtype)) {
+    throw Error(Code::dtype_unsupported, "a sum takes and makes floating types only")
+        .tensor(a.describe());
+  }
+  return compute(NodeKind::add, dtype, a.shape_, 0.0, {a, b}, step_of("add()", {&a, &b}));
+}
+
 bool Tensor::is_movement() const {
   return std::all_of(inputs_.begin(), inputs_.end(), [](const auto& n) { return is_leaf(*n); });
 }

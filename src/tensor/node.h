@@ -11,7 +11,7 @@
 
 namespace wb {
 
-enum class NodeKind { stored, fill, cast, scale, byteswap, matmul };
+enum class NodeKind { stored, fill, cast, scale, byteswap, matmul, add };
 
 struct Node {
   NodeKind kind;

@@ -263,6 +263,19 @@ void read_matmul(const Node& node, std::uint64_t begin, std::uint64_t end, std::
   }
 }
 
+void read_add(const Node& node, std::uint64_t begin, std::uint64_t end, std::byte* out) {
+  unsigned size = item_size(node.dtype);
+  std::vector<double> a(std::min(kTile, end - begin)), b(a.size());
+  for (std::uint64_t at = begin; at < end; at += kTile) {
+    std::uint64_t n = std::min(kTile, end - at);
+    read_f64(node.inputs[0], at, n, a.data());
+    read_f64(node.inputs[1], at, n, b.data());
+    for (std::uint64_t i = 0; i < n; ++i) a[i] += b[i];
+    convert_elements(DType::F64, reinterpret_cast<const std::byte*>(a.data()), node.dtype,
+                     out + (at - begin) * size, n);
+  }
+}
+
 void read_node(const Node& node, std::uint64_t begin, std::uint64_t end, std::byte* out) {
   switch (node.kind) {
     case NodeKind::cast:
@@ -273,6 +286,8 @@ void read_node(const Node& node, std::uint64_t begin, std::uint64_t end, std::by
       return read_byteswap(node, begin, end, out);
     case NodeKind::matmul:
       return read_matmul(node, begin, end, out);
+    case NodeKind::add:
+      return read_add(node, begin, end, out);
     case NodeKind::stored:
     case NodeKind::fill:
       break;

@@ -74,6 +74,8 @@ class Tensor {
   Tensor byteswap() const;
   // [m, k] x [k, n] -> [m, n] of `dtype`: products and sums in f64, rounded once.
   static Tensor matmul(const Tensor& a, const Tensor& b, DType dtype);
+  // Elementwise sum of one shape: in f64, rounded once to `dtype`.
+  static Tensor add(const Tensor& a, const Tensor& b, DType dtype);
 
   // --- what it is made of ---
   // True when only views lie between the tensor and stored bytes or constants.
