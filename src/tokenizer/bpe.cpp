@@ -38,7 +38,9 @@ void Bpe::read_vocab(const JsonNode& node) {
   if (vocab.empty()) node.fail("the vocabulary is empty");
   ids_.reserve(vocab.size());
   by_id_.reserve(vocab.size());
-  for (const auto& [name, value] : vocab.items()) {
+  for (auto entry = vocab.begin(); entry != vocab.end(); ++entry) {
+    const std::string& name = entry.key();
+    const auto& value = entry.value();
     if (!value.is_number_integer()) node.at(name.c_str()).u32();  // throws, naming the key
     std::int64_t number = value.get<std::int64_t>();
     if (number < 0 || number > kMaxTokenId)
@@ -81,24 +83,27 @@ void Bpe::read_merges(const JsonNode& node) {
     const auto& entry = node.value()[i];
     // Files converted from merges.txt may carry its first line; it has no rank.
     if (entry.is_string() && entry.get_ref<const std::string&>().starts_with("#version")) continue;
-    read_merge(node.element(i), rank++, joined);
+    read_merge(node, i, rank++, joined);
   }
 }
 
-void Bpe::read_merge(const JsonNode& node, std::uint32_t rank, std::string& joined) {
-  const auto& entry = node.value();
+// There are as many merges as tokens, so a node with its path is made only for a message.
+void Bpe::read_merge(const JsonNode& node, std::size_t index, std::uint32_t rank,
+                     std::string& joined) {
+  const auto& entry = node.value()[index];
   std::string_view left, right;
   if (entry.is_string()) {
     std::string_view line = entry.get_ref<const std::string&>();
     std::size_t space = line.find(' ');
     if (space == line.npos || line.find(' ', space + 1) != line.npos)
-      node.fail("must be two tokens with one space between, is \"" + std::string(line) + "\"");
+      node.element(index).fail("must be two tokens with one space between, is \"" +
+                               std::string(line) + "\"");
     left = line.substr(0, space), right = line.substr(space + 1);
   } else if (entry.is_array() && entry.size() == 2 && entry[0].is_string() &&
              entry[1].is_string()) {
     left = entry[0].get_ref<const std::string&>(), right = entry[1].get_ref<const std::string&>();
   } else {
-    node.fail("must be a string or a pair of strings");
+    node.element(index).fail("must be a string or a pair of strings");
   }
   joined.assign(left).append(right);
   std::uint32_t ids[3];
@@ -106,7 +111,7 @@ void Bpe::read_merge(const JsonNode& node, std::uint32_t rank, std::string& join
   for (int i = 0; i < 3; ++i) {
     auto it = ids_.find(names[i]);
     if (it == ids_.end())
-      node.fail("the token \"" + std::string(names[i]) + "\" is not in model.vocab");
+      node.element(index).fail("the token \"" + std::string(names[i]) + "\" is not in model.vocab");
     ids[i] = it->second;
   }
   merges_.set(ids[0], ids[1], {rank, ids[2]});

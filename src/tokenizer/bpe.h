@@ -49,7 +49,7 @@ class Bpe {
   Bpe() = default;
   void read_vocab(const JsonNode& node);
   void read_merges(const JsonNode& node);
-  void read_merge(const JsonNode& node, std::uint32_t rank, std::string& joined);
+  void read_merge(const JsonNode& node, std::size_t index, std::uint32_t rank, std::string& joined);
   void read_options(const JsonNode& node);
   void prepare_bytes();
   void symbols_of_bytes(std::string_view piece, std::vector<std::uint32_t>& out) const;

@@ -106,7 +106,7 @@ TEST(DecoderErrors, RefusedByName) {
       {"Fuse", "decoder: must be an object, is string."},
   };
   for (const auto& [decoder, sentence] : cases) {
-    Error e = error_of([&] { decode(decoder, {}); });
+    Error e = error_of([&, &d = decoder] { decode(d, {}); });
     EXPECT_EQ(e.code(), Code::config_invalid);
     EXPECT_THAT(e.sentence(), HasSubstr(sentence));
   }
