@@ -59,7 +59,10 @@ void ExprChecker::mistake(Place place, std::string text) {
 }
 
 Type ExprChecker::check(Expr& expr, Type expected, const ExprContext& context) {
-  Type actual = yields(expr, expected, context);
+  return held(expr, yields(expr, expected, context), expected);
+}
+
+Type ExprChecker::held(const Expr& expr, Type actual, Type expected) {
   if (!fits(actual, expected)) {
     std::string text = "'" + expr.text + "' is " + std::string(in_words(actual)) + ", but " +
                        std::string(in_words(expected)) + " is called for here";
@@ -266,8 +269,8 @@ Type ExprChecker::call(Expr& expr, Type expected, const ExprContext& context) {
     Type receiver = yields(*expr.args[0], Type::tensor, context);
     if (function->fn == Fn::reshape && receiver == Type::generated) {
       result = Type::generated;
-    } else if (receiver != Type::tensor) {
-      check(*expr.args[0], Type::tensor, context);
+    } else {
+      held(*expr.args[0], receiver, Type::tensor);
     }
   }
   ExprContext inner = context;
@@ -296,9 +299,12 @@ void ExprChecker::argument(const Expr& call, Expr& arg, ArgKind kind, Type expec
     case ArgKind::scalar:
       check(arg, is_scalar(expected) ? expected : Type::scalar, context);
       return;
-    case ArgKind::comparable:
-      if (yields(arg, Type::tensor, context) != Type::generated) check(arg, Type::tensor, context);
+    case ArgKind::comparable: {
+      // Each part is visited once: twice at every level would be 2^depth.
+      Type actual = yields(arg, Type::tensor, context);
+      if (actual != Type::generated) held(arg, actual, Type::tensor);
       return;
+    }
     case ArgKind::variable:
       variable(arg, context);
       return;

@@ -52,6 +52,8 @@ class ExprChecker {
 
  private:
   Type yields(Expr& expr, Type expected, const ExprContext& context);
+  // Reports an `expr` that yields `actual` where `expected` should stand.
+  Type held(const Expr& expr, Type actual, Type expected);
   Type name(Expr& expr, Type expected, const ExprContext& context);
   Type bare_name(Expr& expr, Type expected, const ExprContext& context);
   Type unknown_name(Expr& expr, Type expected, const ExprContext& context);

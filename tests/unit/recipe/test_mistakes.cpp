@@ -218,6 +218,16 @@ TEST(Mistakes, NamesMustMeanOneThing) {
               HasSubstr("is values to compare with, but a tensor is called for"));
 }
 
+TEST(Mistakes, DeepNestingIsVisitedOnce) {
+  // 2^60 visits would never end.
+  std::string text;
+  for (int i = 0; i < 60; ++i) text += "equal(";
+  text += "emb";
+  for (int i = 0; i < 60; ++i) text += ", emb)";
+  ParsedRecipe parsed = parse_recipe(small("", "x = \"" + text + "\""), "r.toml");
+  EXPECT_EQ(parsed.mistakes.size(), 59u) << "true or false is no tensor to compare";
+}
+
 TEST(Mistakes, AnUnusedIndexVariableIsOne) {
   std::string text = small();
   text.replace(text.find("[model]"), 0, "k = 3\n");
