@@ -155,10 +155,4 @@ std::vector<std::uint32_t> parse_tokens(const std::string& text, std::uint64_t v
   return out;
 }
 
-std::string read_text_file(const std::string& path) {
-  const auto file = MappedFile::open(path);
-  const auto bytes = file->bytes();
-  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
-}
-
 }  // namespace wb::cli

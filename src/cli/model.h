@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "cli/source.h"
+#include "cli/texts.h"
 #include "model/mlx_config.h"
 #include "tokenizer/tokenizer.h"
 
@@ -35,6 +36,5 @@ Tokenizer require_tokenizer(const std::string& given, const std::string& model_p
 // "1,2,3", or a file: raw little-endian ids (.u16, .u32), or safetensors with "tokens".
 // Throws Code::usage for anything else and for ids that `vocab_size` does not have.
 std::vector<std::uint32_t> parse_tokens(const std::string& text, std::uint64_t vocab_size);
-std::string read_text_file(const std::string& path);
 
 }  // namespace wb::cli

@@ -54,7 +54,8 @@ std::vector<Check> judge(const ModelComparison& c, const Thresholds& t, bool fai
   if (faithful) {
     double worst = 0;
     for (const LayerComparison& layer : c.layers) {
-      worst = std::max(worst, layer.hidden.relative / layer.tolerance);
+      double units = layer.hidden.relative / layer.tolerance;
+      if (!(units <= worst)) worst = units;  // keeps a NaN
     }
     out.push_back(at_most("worst layer, in units of its tolerance", worst, 1.0, rounding));
   }
