@@ -10,12 +10,16 @@ _weightbridge() {
     --mtp) COMPREPLY=($(compgen -W 'drop keep' -- "$cur")); return ;;
     --expert-widths) COMPREPLY=($(compgen -W 'document smart' -- "$cur")); return ;;
     -o | --output) compopt -o nospace 2>/dev/null; COMPREPLY=($(compgen -d -- "$cur")); return ;;
+    --as) COMPREPLY=($(compgen -W 'mlx-lm swift' -- "$cur")); return ;;
+    --prompt | --window | --max-windows | --max-tokens | --max-kl | --min-top1 | --max-abs) return ;;
+    --max-perplexity-ratio) return ;;
     --set | --prefix | --shard-size | --threads) return ;;
   esac
   if [ "$COMP_CWORD" -eq 1 ]; then
-    COMPREPLY=($(compgen -W 'inspect plan convert recipes --help --version' -- "$cur"))
+    COMPREPLY=($(compgen -W 'inspect plan convert verify logits generate recipes --help --version' -- "$cur"))
     return
   fi
+  local run='--tokens --tokenizer --as --threads'
   local words=''
   case ${COMP_WORDS[1]} in
     inspect) words="$source --tensors" ;;
@@ -24,6 +28,12 @@ _weightbridge() {
       words="$source $target -o --output --tokenizer --shard-size --threads --no-sync --sha256"
       words="$words --no-crc --force"
       ;;
+    verify)
+      words="$source $run --text --reference --report --window --max-windows --max-kl --min-top1"
+      words="$words --max-abs --max-perplexity-ratio"
+      ;;
+    logits) words="$source $run --text --hidden -o --output" ;;
+    generate) words="$source $run --prompt --max-tokens" ;;
     recipes)
       if [ "$COMP_CWORD" -eq 2 ]; then words='show check --json --help'; else words='--json --help'; fi
       ;;
