@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <span>
 
 #include "tensor/read.h"
 
@@ -110,6 +111,24 @@ nlohmann::ordered_json rope_scaling(const ModelSpec& spec, const StockPlan& plan
   WB_BUG("a rope scaling that is no enumerator");
 }
 
+// One more hidden unit where a down projection's bias is to be folded, and then the
+// largest power of two up to 64 that the source's width was a multiple of, for quantisers.
+std::uint64_t width_with_unit(const MlpSpec& mlp, bool calibrated) {
+  if (!calibrated || !mlp.bias || mlp.intermediate_size == 0) return mlp.intermediate_size;
+  std::uint64_t step = 64;
+  while (mlp.intermediate_size % step != 0) step /= 2;
+  return round_up(mlp.intermediate_size + 1, step, "a network's width");
+}
+
+void plan_widths(const Lowering& source, StockPlan& plan) {
+  const ModelSpec& spec = source.spec();
+  const bool calibrated = source.options().calibration != nullptr;
+  plan.widths =
+      smart_expert_widths(width_with_unit(spec.moe.routed, calibrated),
+                          width_with_unit(spec.moe.shared, calibrated), spec.moe.n_routed_experts);
+  plan.dense_width = width_with_unit(spec.dense, calibrated);
+}
+
 }  // namespace
 
 bool stock_config_scale_matches(const ModelSpec& spec, std::uint64_t rope_width) {
@@ -147,8 +166,14 @@ StockPlan plan_stock(const Lowering& source) {
   plan.scale_rope = ratio(spec.scale_rope(), scale);
   plan.biases = (plan.query == Query::latent && a.q_down_bias) || a.kv_down_bias || a.k_rope_bias ||
                 a.o_bias || a.kv_up_bias;
-  plan.widths = smart_expert_widths(spec.moe.routed.intermediate_size,
-                                    spec.moe.shared.intermediate_size, spec.moe.n_routed_experts);
+  plan_widths(source, plan);
+  const StockCalibration* calibration = source.options().calibration;
+  plan.hidden = spec.hidden_size;
+  if (calibration != nullptr && calibration->spare > 0) {
+    plan.hidden = checked_add(spec.hidden_size, calibration->spare, "hidden_size");
+    plan.norm_scale =
+        std::sqrt(static_cast<double>(spec.hidden_size) / static_cast<double>(plan.hidden));
+  }
   return plan;
 }
 
@@ -158,16 +183,15 @@ nlohmann::ordered_json stock_config(const ModelSpec& spec, const StockPlan& plan
   bool mixtures = spec.moe.n_routed_experts > 0;
   // Models without a limit of their own get the class's default.
   std::uint64_t positions = spec.max_position_embeddings > 0 ? spec.max_position_embeddings : 2048;
-  std::uint64_t dense = spec.dense.intermediate_size > 0
-                            ? spec.dense.intermediate_size
-                            : checked_mul(4, spec.hidden_size, "intermediate_size");
+  std::uint64_t dense =
+      plan.dense_width > 0 ? plan.dense_width : checked_mul(4, plan.hidden, "intermediate_size");
   auto or_null = [](std::uint64_t n) {
     return n > 0 ? nlohmann::ordered_json(n) : nlohmann::ordered_json(nullptr);
   };
   nlohmann::ordered_json config;
   config["model_type"] = "deepseek_v3";
   config["vocab_size"] = spec.vocab_size;
-  config["hidden_size"] = spec.hidden_size;
+  config["hidden_size"] = plan.hidden;
   config["intermediate_size"] = dense;
   config["moe_intermediate_size"] = mixtures ? plan.widths.moe_intermediate_size : dense;
   config["num_hidden_layers"] = spec.num_hidden_layers;
@@ -192,8 +216,8 @@ nlohmann::ordered_json stock_config(const ModelSpec& spec, const StockPlan& plan
   config["first_k_dense_replace"] =
       mixtures ? spec.moe.first_k_dense_replace : spec.num_hidden_layers;
   // rms + e and sqrt(ms + e^2) agree to e / rms, and both are harmless at zero.
-  config["rms_norm_eps"] =
-      spec.norm.eps_outside_root ? spec.norm.eps * spec.norm.eps : spec.norm.eps;
+  double eps = spec.norm.eps_outside_root ? spec.norm.eps * spec.norm.eps : spec.norm.eps;
+  config["rms_norm_eps"] = eps * plan.norm_scale * plan.norm_scale;
   config["rope_theta"] = spec.rope.base;
   if (auto scaling = rope_scaling(spec, plan, positions); !scaling.is_null()) {
     config["rope_scaling"] = std::move(scaling);
@@ -209,6 +233,15 @@ Tensor StockLayer::scaled(const std::string& canonical, double factor) const {
       .cast(DType::F64)
       .scale(factor)
       .cast(source.dtype_of(name(canonical)));
+}
+
+Tensor StockLayer::fold_bias(const Tensor& weight, const std::optional<Tensor>& bias,
+                             DType dtype) const {
+  if (!bias || calibration == nullptr || calibration->one.empty()) return weight.cast(dtype);
+  WB_CHECK(calibration->one.size() == plan.hidden);
+  Tensor one = Tensor::values("(calibration)", calibration->one, {1, plan.hidden});
+  Tensor term = Tensor::matmul(bias->reshape({bias->numel(), 1}), one, DType::F64);
+  return Tensor::add(weight, term, dtype);
 }
 
 namespace {
@@ -250,6 +283,64 @@ std::vector<std::string> means_taken(const ModelSpec& spec) {
 
 }  // namespace
 
+namespace {
+
+void say_what_calibration_did(std::vector<Loss>& losses) {
+  static const std::map<int, std::string_view> sentences = {
+      {1, "its mean is folded into the token embeddings, the rest is dropped"},
+      {8, "folded into the weights by a direction that reads nearly 1 on calibration text"},
+      {9, "sigmoids of lowered logits divided by their sum, nearly that softmax"},
+      {10, "folded into the router by a direction that reads nearly 1 on calibration text"},
+  };
+  for (Loss& loss : losses) {
+    if (auto it = sentences.find(loss.number); it != sentences.end()) {
+      loss.target_makes = it->second;
+    }
+  }
+}
+
+// Embeddings, norms and head, with the spare dimensions of a calibration where there are any.
+struct Outside {
+  const Lowering& source;
+  const StockPlan& plan;
+  std::vector<TargetTensor>& out;
+
+  void embeddings() const {
+    const StockCalibration* calibration = source.options().calibration;
+    Tensor table = source.get("embed.weight");
+    std::uint64_t vocab = table.shape()[0], spare = plan.hidden - source.spec().hidden_size;
+    if (calibration != nullptr && !calibration->embedding_shift.empty()) {
+      const auto& shift = calibration->embedding_shift;
+      WB_CHECK(shift.size() == source.spec().hidden_size);
+      auto bytes = std::as_bytes(std::span<const float>(shift));
+      const std::uint64_t same_row_for_all[] = {0, 1};  // strides
+      Tensor rows = Tensor::stored("(calibration)", memory_storage({bytes.begin(), bytes.end()}),
+                                   DType::F32, {vocab, shift.size()}, 0, same_row_for_all);
+      table = Tensor::add(source.raw("embed.weight"), rows, table.dtype());
+    }
+    if (spare > 0) {
+      Tensor constant = Tensor::fill(table.dtype(), {vocab, 1}, calibration->spare_value);
+      table = pad_to(Tensor::concat(1, std::vector<Tensor>{table, constant}), 1, plan.hidden);
+    }
+    out.push_back({"model.embed_tokens.weight", table, false, true, 1, ""});
+  }
+  // A block norm's weight; `spare_gain` is its value in the first spare dimension.
+  Tensor norm(const std::string& canonical, double spare_gain) const {
+    if (plan.hidden == source.spec().hidden_size) return source.get(canonical);
+    DType dtype = source.dtype_of(canonical);
+    Tensor weight = source.raw(canonical).cast(DType::F64).scale(plan.norm_scale).cast(dtype);
+    Tensor gain = Tensor::fill(dtype, {1}, spare_gain);
+    return pad_to(Tensor::concat(0, std::vector<Tensor>{weight, gain}), 0, plan.hidden);
+  }
+  void head() const {
+    out.push_back({"model.norm.weight", norm("norm.weight", 0.0), false, true, 1, ""});
+    std::string from = source.spec().tie_word_embeddings ? "embed.weight" : "head.weight";
+    out.push_back({"lm_head.weight", pad_to(source.get(from), 1, plan.hidden), false, true, 1, ""});
+  }
+};
+
+}  // namespace
+
 LoweredModel lower_stock(const Lowering& source) {
   const ModelSpec& spec = source.spec();
   std::vector<Capability> needs = refusals(), more = out_of_reach(spec);
@@ -264,22 +355,28 @@ LoweredModel lower_stock(const Lowering& source) {
   if (plan.q_lora_rank == 0) {
     lowered.reasons.push_back("q_lora_rank is null: mlx-lm loads it, mlx-swift-lm does not");
   }
-  auto put = [&](const char* name, const std::string& from) {
-    lowered.tensors.push_back({name, source.get(from), false, true, 1, ""});
-  };
-  put("model.embed_tokens.weight", "embed.weight");
+  Outside outside{source, plan, lowered.tensors};
+  outside.embeddings();
   for (std::uint64_t l = 0; l < spec.num_hidden_layers; ++l) {
     std::string n = std::to_string(l);
-    StockLayer layer{source, plan, "layers." + n + ".", "model.layers." + n + ".", lowered.tensors};
-    layer.put("input_layernorm.weight", layer.get("attn_norm.weight"));
-    layer.put("post_attention_layernorm.weight", layer.get("mlp_norm.weight"));
+    const StockCalibration* calibration = source.options().calibration;
+    StockLayer layer{source,
+                     plan,
+                     calibration != nullptr ? &calibration->layers.at(l) : nullptr,
+                     "layers." + n + ".",
+                     "model.layers." + n + ".",
+                     lowered.tensors};
+    double spare_gain = calibration != nullptr ? calibration->layers[l].spare_gain : 0.0;
+    layer.put("input_layernorm.weight", outside.norm(layer.name("attn_norm.weight"), 0.0));
+    layer.put("post_attention_layernorm.weight",
+              outside.norm(layer.name("mlp_norm.weight"), spare_gain));
     stock_attention(layer);
     spec.is_moe(l) ? stock_mixture(layer) : stock_dense(layer);
   }
-  put("model.norm.weight", "norm.weight");
-  put("lm_head.weight", spec.tie_word_embeddings ? "embed.weight" : "head.weight");
+  outside.head();
   lowered.extra = mtp_tensors(source);
   lowered.losses = losses_of(source, stock_losses());
+  if (source.options().calibration != nullptr) say_what_calibration_did(lowered.losses);
   mark_lossy(lowered.losses, lowered.tensors);
   fill_account(source, lowered);
   return lowered;

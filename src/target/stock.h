@@ -38,6 +38,9 @@ struct StockPlan {
   double q_latent_gain = 1.0, kv_latent_gain = 1.0;  // on rows that a norm follows
   double scale_nope = 1.0, scale_rope = 1.0;         // on query rows
   ExpertWidths widths{0, 0};
+  std::uint64_t dense_width = 0;
+  std::uint64_t hidden = 0;  // hidden_size and the spare dimensions
+  double norm_scale = 1.0;   // on block norms: the mean is over `hidden` values
 };
 // Whether the class's softmax scale is the model's, for nope and rope alike.
 bool stock_config_scale_matches(const ModelSpec& spec, std::uint64_t rope_width);
@@ -48,6 +51,7 @@ nlohmann::ordered_json stock_config(const ModelSpec& spec, const StockPlan& plan
 struct StockLayer {
   const Lowering& source;
   const StockPlan& plan;
+  const StockCalibration::Layer* calibration;  // null without one
   std::string from, to;
   std::vector<TargetTensor>& out;
 
@@ -56,6 +60,10 @@ struct StockLayer {
   Tensor get(const std::string& canonical) const { return source.get(name(canonical)); }
   // raw * factor in f64, rounded once to the written type; untouched when factor is 1.
   Tensor scaled(const std::string& canonical, double factor) const;
+  // Zeros in the spare dimensions of an axis that is hidden_size long.
+  Tensor wide(const Tensor& tensor, int axis) const { return pad_to(tensor, axis, plan.hidden); }
+  // [out, hidden] + bias one^T of `dtype`; without a bias or a calibration the weight, cast.
+  Tensor fold_bias(const Tensor& weight, const std::optional<Tensor>& bias, DType dtype) const;
   void put(const std::string& target, Tensor tensor, std::uint64_t entries = 1) const {
     out.push_back({to + target, std::move(tensor), false, true, entries, ""});
   }

@@ -71,18 +71,23 @@ class Attention {
     parts.push_back(p_.slots ? in_own_slots(rope) : rope);
     Tensor all = flatten_heads(concat_any(1, parts));
     if (p_.query == Query::direct || p_.query == Query::folded) {
-      l_.put("self_attn.q_proj.weight", all);
+      l_.put("self_attn.q_proj.weight", l_.wide(all, 1));
       return;
     }
     l_.put("self_attn.q_b_proj.weight", all);
     if (p_.query == Query::latent) {
-      l_.put("self_attn.q_a_proj.weight", l_.scaled("attn.q_down.weight", p_.q_latent_gain));
+      l_.put("self_attn.q_a_proj.weight",
+             l_.wide(l_.scaled("attn.q_down.weight", p_.q_latent_gain), 1));
       l_.put("self_attn.q_a_layernorm.weight", l_.get("attn.q_norm.weight"));
     } else {
       free_of_input_norm();
     }
-    if (p_.biases)
-      bias("self_attn.q_a_proj.bias", "attn.q_down.bias", p_.q_latent_gain, p_.q_lora_rank);
+    if (!p_.biases) return;
+    if (l_.has("attn.q_down.bias")) {
+      l_.put("self_attn.q_a_proj.bias", l_.scaled("attn.q_down.bias", p_.q_latent_gain));
+    } else {
+      l_.make_up("self_attn.q_a_proj.bias", zeros_like("attn.q_down.weight", p_.q_lora_rank));
+    }
   }
 
   // The input freed of its norm's weight has RMS 1, so that the latent norm changes nothing
@@ -103,7 +108,7 @@ class Attention {
                           .reshape({d, d})
                           .named("diag(" + std::to_string(p_.q_latent_gain) + " / " + leaf + ")");
     l_.put("self_attn.q_a_proj.weight",
-           diagonal.cast(l_.source.dtype_of(l_.name("attn.q_down.weight"))));
+           l_.wide(diagonal.cast(l_.source.dtype_of(l_.name("attn.q_down.weight"))), 1));
     l_.put("self_attn.q_a_layernorm.weight", l_.get("attn_norm.weight"));
   }
 
@@ -127,9 +132,9 @@ class Attention {
   }
 
   void keys_and_values() {
-    l_.put("self_attn.kv_a_proj_with_mqa.weight",
-           concat_any(0, {l_.scaled("attn.kv_down.weight", p_.kv_latent_gain),
-                          flatten_heads(rope_key())}));
+    Tensor down = concat_any(
+        0, {l_.scaled("attn.kv_down.weight", p_.kv_latent_gain), flatten_heads(rope_key())});
+    l_.put("self_attn.kv_a_proj_with_mqa.weight", l_.wide(down, 1));
     l_.put("self_attn.kv_a_layernorm.weight",
            l_.scaled("attn.kv_norm.weight", a_.kv_latent_factor));
     std::uint64_t times = a_.num_attention_heads / spec_.kv_heads();
@@ -155,10 +160,14 @@ class Attention {
   }
 
   void output() {
-    l_.put("self_attn.o_proj.weight", l_.get("attn.o.weight"));
+    l_.put("self_attn.o_proj.weight", l_.wide(l_.get("attn.o.weight"), 0));
     if (!p_.biases) return;
+    if (!a_.kv_up_bias && a_.o_bias) {
+      l_.put("self_attn.o_proj.bias", l_.wide(l_.get("attn.o.bias"), 0));
+      return;
+    }
     if (!a_.kv_up_bias) {
-      bias("self_attn.o_proj.bias", "attn.o.bias", 1.0, spec_.hidden_size);
+      l_.make_up("self_attn.o_proj.bias", zeros_like("attn.o.weight", p_.hidden));
       return;
     }
     // Attention weights sum to 1, so a value's bias passes through: o.bias + o.weight bias.
@@ -172,23 +181,13 @@ class Attention {
       weight = concat_any(1, {weight, own.reshape({spec_.hidden_size, 1})});
       column = concat_any(0, {column, Tensor::fill(column.dtype(), {1, 1}, 1.0)});
     }
-    l_.put("self_attn.o_proj.bias",
-           Tensor::matmul(weight, column, l_.source.dtype_of(l_.name("attn.o.weight")))
-               .reshape({spec_.hidden_size}));
+    Tensor sum = Tensor::matmul(weight, column, l_.source.dtype_of(l_.name("attn.o.weight")));
+    l_.put("self_attn.o_proj.bias", l_.wide(sum.reshape({spec_.hidden_size}), 0));
   }
 
   std::string value_name() const { return a_.value_is_key_content ? "attn.k_nope" : "attn.v"; }
   Tensor zeros_like(const std::string& canonical, std::uint64_t count) const {
     return Tensor::fill(l_.source.dtype_of(l_.name(canonical)), {count}, 0.0);
-  }
-  // The source's bias times `gain`, or zeros where it has none but the class wants one.
-  void bias(const std::string& target, const std::string& canonical, double gain,
-            std::uint64_t count) {
-    if (l_.has(canonical)) {
-      l_.put(target, l_.scaled(canonical, gain));
-    } else {
-      l_.make_up(target, zeros_like("attn.o.weight", count));
-    }
   }
 
   const StockLayer& l_;

@@ -12,7 +12,10 @@ bool plain_network(const MlpSpec& mlp) {
 }
 bool biased(const MlpSpec& mlp) { return mlp.intermediate_size > 0 && mlp.bias; }
 bool class_latent_eps(const NormSpec& norm) {
-  return norm.kind == NormKind::none || (norm.eps == 1e-6 && !norm.eps_outside_root);
+  return norm.kind == NormKind::none || norm.eps_outside_root || norm.eps == 1e-6;
+}
+bool eps_inside(const NormSpec& norm) {
+  return norm.kind == NormKind::none || !norm.eps_outside_root;
 }
 bool has_router(const ModelSpec& s) { return s.moe.n_routed_experts > 0; }
 bool softmax_over_chosen(const ModelSpec& s) {
@@ -138,11 +141,16 @@ std::vector<StockRow> attention_rows() {
        ""},
       {{"attention.kv_norm.eps",
         [](const ModelSpec& s) { return class_latent_eps(s.attention.kv_norm); },
-        "the class has 1e-6, inside the root"},
+        "the class has 1e-6"},
        always,
        true,
-       "the latent is made so large, by a factor that the norm removes, that 1e-6 "
-       "stands for the source's epsilon or vanishes"},
+       "the latent is scaled, by a factor that the norm removes, so that 1e-6 stands for it"},
+      {{"attention.kv_norm.eps_outside_root",
+        [](const ModelSpec& s) { return eps_inside(s.attention.kv_norm); },
+        "the class adds epsilon inside the root"},
+       always,
+       true,
+       "the latent is made so large, by a factor that the norm removes, that epsilon vanishes"},
       {{"attention.kv_latent_factor",
         [](const ModelSpec& s) { return s.attention.kv_latent_factor == 1.0; },
         "the class has no such factor"},
@@ -160,11 +168,16 @@ std::vector<StockRow> attention_rows() {
        "both query projections are folded into one"},
       {{"attention.q_norm.eps",
         [](const ModelSpec& s) { return class_latent_eps(s.attention.q_norm); },
-        "the class has 1e-6, inside the root"},
+        "the class has 1e-6"},
        always,
        true,
-       "the latent is made so large, by a factor that the norm removes, that 1e-6 "
-       "stands for the source's epsilon or vanishes"},
+       "the latent is scaled, by a factor that the norm removes, so that 1e-6 stands for it"},
+      {{"attention.q_norm.eps_outside_root",
+        [](const ModelSpec& s) { return eps_inside(s.attention.q_norm); },
+        "the class adds epsilon inside the root"},
+       always,
+       true,
+       "the latent is made so large, by a factor that the norm removes, that epsilon vanishes"},
       {{"attention.q_bias", [](const ModelSpec& s) { return !s.attention.q_bias; },
         "queries have no bias behind the latent"},
        nullptr,

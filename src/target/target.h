@@ -39,6 +39,23 @@ struct LoweredModel {
   std::vector<std::string> reasons;  // why auto chose it, what was refused
 };
 
+// What a calibration on text found, for parts of a model that the stock class has no place
+// for (docs/mappings.md, "Calibration"). Values only; how they are found is not known here.
+struct StockCalibration {
+  struct Layer {
+    // [hidden_size + spare]: one.x is near 1 over the inputs x of this layer's feed-forward
+    // network (after its norm), so that a bias b becomes the rank-one weight b one^T.
+    // Empty: this layer's biases are dropped.
+    std::vector<float> one;
+    double router_shift = 0.0;  // c: every routing logit is lowered by c one.x
+    double spare_gain = 0.0;    // weight of the network's input norm in the spare dimension
+  };
+  std::vector<Layer> layers;           // [num_hidden_layers]
+  std::vector<float> embedding_shift;  // [hidden_size], added to every embedding; empty = none
+  std::uint64_t spare = 0;             // dimensions added to hidden_size
+  double spare_value = 0.0;            // every embedding's value in the first of them
+};
+
 struct LowerOptions {
   // Output dtype of every floating tensor; absent keeps each tensor's own, but for types that
   // MLX cannot load (docs/mappings.md, "Element types"). Balancing biases are never narrowed.
@@ -49,6 +66,7 @@ struct LowerOptions {
   // stock: where queries are folded, a folder that mlx-swift-lm loads too (it refuses a null
   // q_lora_rank), at hidden_size^2 weights more per layer.
   bool for_swift = true;
+  const StockCalibration* calibration = nullptr;  // stock; must outlive the call to lower()
 };
 
 enum class TargetKind { automatic, exact, stock, shape_match };

@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <functional>
 
@@ -240,10 +241,12 @@ Tensors lowered_values(const LoweredModel& lowered) {
 }
 
 // The largest difference of both attentions over their mean magnitude.
-double attention_error(const ModelSpec& spec, bool for_swift = true) {
+double attention_error(const ModelSpec& spec, bool for_swift = true,
+                       const StockCalibration* calibration = nullptr) {
   Made made = make_model(spec);
   LowerOptions options;
   options.for_swift = for_swift;
+  options.calibration = calibration;
   LoweredModel lowered = lower(made.model, TargetKind::stock, options);
   EXPECT_EQ(lowered.config["q_lora_rank"].is_null(),
             spec.attention.q_lora_rank == 0 ||
@@ -255,6 +258,12 @@ double attention_error(const ModelSpec& spec, bool for_swift = true) {
     for (double& v : row) v = normal(random);
   }
   Rows a = source_attention(spec, {made.arrays}, x);
+  if (calibration != nullptr) {
+    for (auto& row : x) {
+      row.push_back(calibration->spare_value);
+      row.resize(spec.hidden_size + calibration->spare);
+    }
+  }
   Rows b = class_attention(lowered.config, lowered_values(lowered), x);
   double largest = 0, sum = 0;
   for (std::size_t t = 0; t < a.size(); ++t) {
@@ -396,6 +405,192 @@ TEST(StockAttention, EpsilonsOfTheLatents) {
                                          s.attention.q_norm.eps_outside_root = outside;
                                    })),
               kTolerance);
+  }
+}
+
+// --- calibration ---
+
+double silu(double x) { return x / (1.0 + std::exp(-x)); }
+// One network on x; matrices are flat, biases may be null.
+std::vector<double> swiglu(const float* gate, const float* up, const float* down,
+                           const Array* gate_bias, const Array* up_bias, const Array* down_bias,
+                           std::size_t width, const std::vector<double>& x) {
+  std::vector<double> hidden(width), out(x.size());
+  for (std::size_t u = 0; u < width; ++u) {
+    double g = gate_bias ? static_cast<double>(gate_bias->data[u]) : 0.0;
+    double v = up_bias ? static_cast<double>(up_bias->data[u]) : 0.0;
+    for (std::size_t i = 0; i < x.size(); ++i) {
+      g += static_cast<double>(gate[u * x.size() + i]) * x[i];
+      v += static_cast<double>(up[u * x.size() + i]) * x[i];
+    }
+    hidden[u] = silu(g) * v;
+  }
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    out[i] = down_bias ? static_cast<double>(down_bias->data[i]) : 0.0;
+    for (std::size_t u = 0; u < width; ++u) {
+      out[i] += static_cast<double>(down[i * width + u]) * hidden[u];
+    }
+  }
+  return out;
+}
+std::vector<std::size_t> largest(const std::vector<double>& z, std::size_t k) {
+  std::vector<std::size_t> order(z.size());
+  for (std::size_t i = 0; i < z.size(); ++i) order[i] = i;
+  std::sort(order.begin(), order.end(), [&](auto a, auto b) { return z[a] > z[b]; });
+  order.resize(k);
+  return order;
+}
+
+// The reference layout's mixture of layer 0 on a normed input.
+std::vector<double> source_mixture(const ModelSpec& s, const Made& w,
+                                   const std::vector<double>& x) {
+  const std::string p = "layers.0.mlp.";
+  auto run = [&](const std::string& net, std::size_t width) {
+    return swiglu(w[net + "gate.weight"].data.data(), w[net + "up.weight"].data.data(),
+                  w[net + "down.weight"].data.data(), &w[net + "gate.bias"], &w[net + "up.bias"],
+                  &w[net + "down.bias"], width, x);
+  };
+  std::vector<double> z =
+      linear(w[p + "router.weight"], &w[p + "router.expert_bias"], 0, s.moe.n_routed_experts, x);
+  std::vector<double> y = run(p + "shared.", s.moe.shared.intermediate_size);
+  auto chosen = largest(z, s.router.num_experts_per_tok);
+  double sum = 0;
+  for (std::size_t e : chosen) sum += std::exp(z[e]);
+  for (std::size_t e : chosen) {
+    auto out = run(p + "experts." + std::to_string(e) + ".", s.moe.routed.intermediate_size);
+    for (std::size_t i = 0; i < x.size(); ++i) y[i] += std::exp(z[e]) / sum * out[i];
+  }
+  return y;
+}
+// deepseek_v3's, from the lowered tensors.
+std::vector<double> class_mixture(const nlohmann::json& c, const Tensors& w,
+                                  const std::vector<double>& x) {
+  const std::string p = "model.layers.0.mlp.";
+  std::size_t experts = c["n_routed_experts"], m = c["moe_intermediate_size"],
+              shared = m * c["n_shared_experts"].get<std::size_t>(), d = x.size();
+  auto at = [&](const std::string& name, std::size_t e) {
+    return w[p + name].data.data() + e * m * d;
+  };
+  std::vector<double> y =
+      swiglu(at("shared_experts.gate_proj.weight", 0), at("shared_experts.up_proj.weight", 0),
+             at("shared_experts.down_proj.weight", 0), nullptr, nullptr, nullptr, shared, x);
+  std::vector<double> s = linear(w[p + "gate.weight"], nullptr, 0, experts, x);
+  for (double& v : s) v = 1.0 / (1.0 + std::exp(-v));
+  auto chosen = largest(s, c["num_experts_per_tok"]);
+  double sum = 0;
+  for (std::size_t e : chosen) sum += s[e];
+  for (std::size_t e : chosen) {
+    auto out = swiglu(at("switch_mlp.gate_proj.weight", e), at("switch_mlp.up_proj.weight", e),
+                      at("switch_mlp.down_proj.weight", e), nullptr, nullptr, nullptr, m, x);
+    for (std::size_t i = 0; i < d; ++i) y[i] += s[e] / sum * out[i];
+  }
+  return y;
+}
+
+StockCalibration some_calibration(const ModelSpec& spec, std::uint64_t spare) {
+  StockCalibration calibration;
+  calibration.spare = spare;
+  calibration.spare_value = spare > 0 ? 1e-4 : 0.0;
+  StockCalibration::Layer layer;
+  for (std::uint64_t i = 0; i < spec.hidden_size + spare; ++i) {
+    layer.one.push_back(0.05f * static_cast<float>(i % 5) - 0.08f);
+  }
+  layer.router_shift = 20.0;
+  layer.spare_gain = 3.0;
+  calibration.layers.assign(spec.num_hidden_layers, layer);
+  return calibration;
+}
+
+// Where one.x is 1, a calibrated mixture is the source's, biases, router and all.
+TEST(StockCalibrated, MixtureIsTheSourcesWhereTheDirectionReadsOne) {
+  ModelSpec spec = reference();
+  Made made = make_model(spec);
+  StockCalibration calibration = some_calibration(spec, 0);
+  LowerOptions options;
+  options.calibration = &calibration;
+  LoweredModel lowered = lower(made.model, TargetKind::stock, options);
+  Tensors written = lowered_values(lowered);
+  const std::vector<float>& one = calibration.layers[0].one;
+  std::mt19937 random(11);
+  std::normal_distribution<double> normal;
+  for (int sample = 0; sample < 8; ++sample) {
+    std::vector<double> x(spec.hidden_size);
+    for (double& v : x) v = normal(random);
+    double reads = 0;
+    for (std::size_t i = 1; i < x.size(); ++i) reads += static_cast<double>(one[i]) * x[i];
+    x[0] = (1.0 - reads) / static_cast<double>(one[0]);
+    std::vector<double> a = source_mixture(spec, made, x);
+    std::vector<double> b = class_mixture(lowered.config, written, x);
+    double size = 0;
+    for (double v : a) size = std::max(size, std::abs(v));
+    for (std::size_t i = 0; i < a.size(); ++i) EXPECT_NEAR(a[i], b[i], 2e-5 * size);
+  }
+}
+
+// An error of z in the direction enters the down biases squared: the unit is flat at 1.
+TEST(StockCalibrated, TheUnitForDownBiasesIsFlatAtOne) {
+  ModelSpec spec = reference();
+  Made made = make_model(spec);
+  StockCalibration calibration = some_calibration(spec, 0);
+  LowerOptions options;
+  options.calibration = &calibration;
+  LoweredModel lowered = lower(made.model, TargetKind::stock, options);
+  const std::string p = "model.layers.0.mlp.switch_mlp.";
+  Array gate = values_of(lowered, p + "gate_proj.weight"),
+        up = values_of(lowered, p + "up_proj.weight");
+  Array down = values_of(lowered, p + "down_proj.weight");
+  ASSERT_EQ(gate.shape, (Shape{3, 8, 12}));  // 4 units, one more, in steps of 4
+  double one = static_cast<double>(calibration.layers[0].one[1]);
+  double a = static_cast<double>(gate.at({1, 4, 1})) / one;
+  double b = static_cast<double>(up.at({1, 4, 1})) / one;
+  auto unit = [&](double z) { return silu(a * z) * b * z; };
+  EXPECT_NEAR(unit(1.0), 1.0, 1e-6);
+  // Second derivative of its logarithm at 1: a (1 - s)(1 - a s) = -2.4354, s = sigmoid(a).
+  EXPECT_NEAR(unit(1.01), 1.0 - 0.5 * 2.4354 * 1e-4, 3e-6);
+  EXPECT_NEAR(unit(0.99), 1.0 - 0.5 * 2.4354 * 1e-4, 3e-6);
+  EXPECT_EQ(down.at({1, 7, 4}), made["layers.0.mlp.experts.1.down.bias"].at({7}));
+  EXPECT_EQ(down.at({1, 7, 5}), 0.0f);
+}
+
+TEST(StockCalibrated, SpareDimensionsLeaveAttentionAlone) {
+  ModelSpec spec = reference();
+  StockCalibration calibration = some_calibration(spec, 4);
+  EXPECT_LT(attention_error(spec, true, &calibration), kTolerance);
+  EXPECT_LT(attention_error(spec, false, &calibration), kTolerance);
+}
+
+TEST(StockCalibrated, SpareDimensionsInEveryTensor) {
+  ModelSpec spec = reference();
+  Made made = make_model(spec);
+  StockCalibration calibration = some_calibration(spec, 4);
+  calibration.embedding_shift.assign(12, 0.25f);
+  LowerOptions options;
+  options.calibration = &calibration;
+  LoweredModel lowered = lower(made.model, TargetKind::stock, options);
+  EXPECT_EQ(lowered.config["hidden_size"], 16);
+  Array embed = values_of(lowered, "model.embed_tokens.weight");
+  ASSERT_EQ(embed.shape, (Shape{10, 16}));
+  EXPECT_EQ(embed.at({3, 5}), made["embed.weight"].at({3, 5}) + 0.25f);
+  EXPECT_EQ(embed.at({3, 12}), 1e-4f);
+  EXPECT_EQ(embed.at({3, 13}), 0.0f);
+  Array head = values_of(lowered, "lm_head.weight");
+  EXPECT_EQ(head.at({3, 5}), made["embed.weight"].at({3, 5}));  // not shifted
+  EXPECT_EQ(head.at({3, 12}), 0.0f);
+  Array norm = values_of(lowered, "model.layers.0.post_attention_layernorm.weight");
+  EXPECT_FLOAT_EQ(norm.at({5}), static_cast<float>(std::sqrt(12.0 / 16)) *
+                                    made["layers.0.mlp_norm.weight"].at({5}));
+  EXPECT_EQ(norm.at({12}), 3.0f);
+  EXPECT_EQ(values_of(lowered, "model.norm.weight").at({12}), 0.0f);
+  for (const TargetTensor& t : lowered.tensors) {
+    bool has_hidden =
+        t.tensor.shape().back() == 16 ||
+        t.tensor.shape()[t.tensor.shape().size() - (t.tensor.shape().size() > 1 ? 2 : 1)] == 16;
+    bool needs = t.name.find("layernorm") == std::string::npos ||
+                 t.name.find("self_attn") == std::string::npos;
+    bool inner = t.name.ends_with("kv_b_proj.weight") || t.name.ends_with("q_b_proj.weight") ||
+                 t.name.ends_with("_a_proj.bias") || t.name.ends_with("mqa.bias") ||
+                 t.name.ends_with("correction_bias");
+    EXPECT_EQ(has_hidden, needs && !inner) << t.name << to_string(t.tensor.shape());
   }
 }
 
