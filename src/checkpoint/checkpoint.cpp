@@ -17,6 +17,7 @@ namespace wb {
 
 namespace {
 namespace fs = std::filesystem;
+constexpr std::uint64_t kMaxConfig = 16u << 20;
 constexpr const char* kAccepted =
     "A PyTorch .pt file (torch.save), a safetensors file or a folder of them is accepted.";
 
@@ -96,15 +97,17 @@ void open_torch_folder(const fs::path& folder, const OpenOptions& options, Check
   open_file(MappedFile::open(found[0].string()), options, out);
 }
 
-void read_config(const fs::path& folder, const OpenOptions& options, Checkpoint& out) {
+void read_config(const fs::path& folder, Checkpoint& out) {
   const fs::path path = folder / "config.json";
   std::error_code ignored;
   if (!fs::is_regular_file(path, ignored)) return;
   const FilePtr file = MappedFile::open(path.string());
   out.files.push_back(file);
+  const std::string_view text = as_text(file->bytes());
   nlohmann::json config;
-  if (file->size() <= options.max_header_bytes) {
-    config = nlohmann::json::parse(as_text(file->bytes()), nullptr, false);
+  // The JSON library takes a NUL for the end, so that what follows it would go unseen.
+  if (file->size() <= kMaxConfig && text.find('\0') == text.npos) {
+    config = nlohmann::json::parse(text, nullptr, false);
   }
   if (config.is_object()) {
     out.config = std::move(config);
@@ -198,11 +201,11 @@ Checkpoint open_checkpoint(const std::string& path, const OpenOptions& options) 
     if (fs::is_directory(path)) {
       const bool shards = has_safetensors(path);
       shards ? open_safetensors_folder(path, options, out) : open_torch_folder(path, options, out);
-      read_config(path, options, out);
+      read_config(path, out);
     } else {
       open_file(MappedFile::open(path), options, out);
       if (out.container == Container::safetensors) {
-        read_config(fs::absolute(path).parent_path(), options, out);
+        read_config(fs::absolute(path).parent_path(), out);
       }
     }
   } catch (const fs::filesystem_error& error) {

@@ -62,9 +62,9 @@ struct OpenOptions {
   bool check_crc = true;  // of data.pkl and compressed records; stored records: verify_crc
   std::uint64_t max_pickle_bytes = 256u << 20;
   std::uint64_t max_tensors = 4u << 20;
-  std::uint64_t max_header_bytes = 100'000'000;  // safetensors header, index, config.json
-  std::uint64_t max_total_bytes = std::uint64_t{16}
-                                  << 40;  // of all tensors, as they would be written
+  std::uint64_t max_header_bytes = 100'000'000;  // safetensors header or index
+  // Of all tensors, as they would be written: a small file may claim any shape.
+  std::uint64_t max_total_bytes = std::uint64_t{16} << 40;
 };
 
 // `path`: a file, or a folder with safetensors files (with or without an index) or

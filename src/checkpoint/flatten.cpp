@@ -201,6 +201,7 @@ class Walk {
                           kind == Kind::text || kind == Kind::none;
       if (!scalar) return false;
     }
+    if (++facts_ > kMaxFacts) too_many("facts", kMaxFacts);
     fact = nlohmann::json::array();
     for (NodeId item : node.items) {
       if (++visits_ > kMaxVisits) too_many("entries", kMaxVisits);

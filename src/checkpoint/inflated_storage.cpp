@@ -27,16 +27,6 @@ const char* temporary_folder() {
   return folder != nullptr && *folder != '\0' ? folder : "/tmp";
 }
 
-[[noreturn]] void fail_temporary(const char* what) {
-  const int saved = errno;
-  const bool full = saved == ENOSPC || saved == EDQUOT;
-  throw Error(
-      full ? Code::no_space : Code::file_write,
-      std::string("a temporary file for inflated records ") + what + ": " + std::strerror(saved))
-      .file(temporary_folder())
-      .advice("Set TMPDIR to a folder on a disk with enough room.");
-}
-
 class Descriptor {
  public:
   explicit Descriptor(int fd) : fd_(fd) {}
@@ -56,7 +46,7 @@ void write_fully(int fd, const std::byte* data, std::size_t length) {
   while (length > 0) {
     const ssize_t written = ::write(fd, data, length);
     if (written < 0 && errno == EINTR) continue;
-    if (written < 0) fail_temporary("cannot be written");
+    if (written < 0) throw temporary_file_error(errno, "cannot be written");
     data += written;
     length -= static_cast<std::size_t>(written);
   }
@@ -155,6 +145,15 @@ std::shared_ptr<const Storage> inflated_storage(DeflatedRun run) {
   return std::make_shared<InflatedStorage>(std::move(run));
 }
 
+Error temporary_file_error(int number, const char* what) {
+  const bool full = number == ENOSPC || number == EDQUOT;
+  Error error(
+      full ? Code::no_space : Code::file_write,
+      std::string("a temporary file for inflated records ") + what + ": " + std::strerror(number));
+  error.file(temporary_folder()).advice("Set TMPDIR to a folder on a disk with enough room.");
+  return error;
+}
+
 int unlinked_temporary_file() {
 #ifdef O_TMPFILE
   const int anonymous = ::open(temporary_folder(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
@@ -163,7 +162,7 @@ int unlinked_temporary_file() {
   // Filesystems without O_TMPFILE: create, then remove the name at once.
   std::string path = std::string(temporary_folder()) + "/weightbridge-XXXXXX";
   const int fd = ::mkostemp(path.data(), O_CLOEXEC);
-  if (fd < 0) fail_temporary("cannot be created");
+  if (fd < 0) throw temporary_file_error(errno, "cannot be created");
   ::unlink(path.c_str());
   return fd;
 }

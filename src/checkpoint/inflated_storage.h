@@ -10,6 +10,7 @@
 #include <span>
 #include <string>
 
+#include "base/error.h"
 #include "base/mapped_file.h"
 #include "tensor/storage.h"
 
@@ -29,6 +30,10 @@ std::shared_ptr<const Storage> inflated_storage(DeflatedRun run);
 // A new empty file, open for reading and writing, that has no name any more.
 // Returns the descriptor, owned by the caller. Throws Code::file_write.
 int unlinked_temporary_file();
+
+// The error for errno value `number` met while doing `what` ("cannot be written") to
+// such a file: no_space when the disk or quota is full, else file_write.
+Error temporary_file_error(int number, const char* what);
 
 // CRC-32 of bytes, continuing from `crc` (0 at the start).
 std::uint32_t crc32_of(std::span<const std::byte> bytes, std::uint32_t crc = 0);

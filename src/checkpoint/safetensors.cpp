@@ -75,9 +75,10 @@ void check_size(const SafetensorsEntry& entry) {
 void check_cover(const std::vector<SafetensorsEntry>& entries, std::uint64_t data_size) {
   std::vector<const SafetensorsEntry*> order;
   for (const SafetensorsEntry& entry : entries) order.push_back(&entry);
-  std::sort(order.begin(), order.end(), [](const SafetensorsEntry* a, const SafetensorsEntry* b) {
-    return a->begin != b->begin ? a->begin < b->begin : a->end < b->end;
-  });
+  std::stable_sort(order.begin(), order.end(),
+                   [](const SafetensorsEntry* a, const SafetensorsEntry* b) {
+                     return a->begin != b->begin ? a->begin < b->begin : a->end < b->end;
+                   });
   std::uint64_t at = 0;
   for (const SafetensorsEntry* entry : order) {
     if (entry->begin != at) {

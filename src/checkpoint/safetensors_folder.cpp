@@ -37,11 +37,9 @@ std::vector<fs::path> files_ending(const fs::path& folder, std::string_view end)
 nlohmann::json parse_index(std::string_view text) {
   if (text.find('\0') != text.npos) wrong_index("the index holds a NUL byte");
   std::vector<std::set<std::string>> keys;
-  auto refuse_twins = [&](int, nlohmann::json::parse_event_t event, nlohmann::json& value) {
-    if (event == nlohmann::json::parse_event_t::object_start) {
-      keys.emplace_back();
-      if (keys.size() > 16) wrong_index("the index nests more than 16 levels deep");
-    }
+  auto refuse_twins = [&](int depth, nlohmann::json::parse_event_t event, nlohmann::json& value) {
+    if (depth > 16) wrong_index("the index nests more than 16 levels deep");
+    if (event == nlohmann::json::parse_event_t::object_start) keys.emplace_back();
     if (event == nlohmann::json::parse_event_t::object_end) keys.pop_back();
     if (event == nlohmann::json::parse_event_t::key &&
         !keys.back().insert(value.get<std::string>()).second) {

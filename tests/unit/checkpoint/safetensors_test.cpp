@@ -301,9 +301,11 @@ TEST(Folder, TheIndexMustBeTrue) {
   WB_EXPECT_ERROR(with(index(R"("x":5)")), Code::safetensors_index, "no file name for \"x\"");
   WB_EXPECT_ERROR(with(index(R"("x":"a.safetensors","x":"b.safetensors")")),
                   Code::safetensors_index, "the key \"x\" twice");
-  WB_EXPECT_ERROR(with("{\"a\":{\"b\":{\"c\":{\"d\":{\"e\":{\"f\":{\"g\":{\"h\":{\"i\":{\"j\":{"
-                       "\"k\":{\"l\":{\"m\":{\"n\":{\"o\":{\"p\":{}}}}}}}}}}}}}}}}}"),
-                  Code::safetensors_index, "more than 16 levels");
+  WB_EXPECT_ERROR(with("{\"metadata\":" + std::string(100'000, '[')), Code::safetensors_index,
+                  "more than 16 levels");
+  std::string objects = "{";
+  for (int i = 0; i < 20; ++i) objects += "\"a\":{";
+  WB_EXPECT_ERROR(with(objects), Code::safetensors_index, "more than 16 levels");
   folder.write("other.safetensors.index.json", "{}");
   WB_EXPECT_ERROR(folder_error(folder), Code::safetensors_index, "more than one index");
 }

@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cerrno>
 #include <filesystem>
 
 #include "checkpoint/checkpoint.h"
@@ -104,6 +105,13 @@ TEST(ZipRead, TheTemporaryFolderIsNamedWhenItFails) {
     EXPECT_EQ(error.file(), folder.path() + "/absent");
   }
   ::unsetenv("TMPDIR");
+}
+
+TEST(ZipRead, AFullDiskIsToldApartFromOtherFailures) {
+  WB_EXPECT_ERROR(temporary_file_error(ENOSPC, "cannot be written"), Code::no_space,
+                  "a temporary file for inflated records cannot be written");
+  WB_EXPECT_ERROR(temporary_file_error(EIO, "cannot be written"), Code::file_write,
+                  "a temporary file for inflated records cannot be written");
 }
 
 TEST(ZipRead, EmptyDirectoryEntriesAreSkipped) {
