@@ -88,6 +88,14 @@ std::string sums_text(const Sums& sums) {
                      human_bytes(sums.bytes));
 }
 
+std::string reasons_text(const LoweredModel& model) {
+  std::string out;
+  for (const std::string& reason : model.reasons) {
+    out += fmt::format("  - {}\n", wrapped(printable(reason), 4));
+  }
+  return out;
+}
+
 std::string account_text(const LoweredModel& model) {
   const Sums sums = sums_of(model);
   std::string out =

@@ -22,6 +22,8 @@ Sums sums_of(const LoweredModel& model);
 
 // "291 mapped, 45.6 %, 16 made up, 540.0 MiB"
 std::string sums_text(const Sums& sums);
+// Why this target, and how it differs from the source's model; empty when nothing is to be said.
+std::string reasons_text(const LoweredModel& model);
 // Source entries by fate, with counts and reasons, names grouped by pattern.
 std::string account_text(const LoweredModel& model);
 // Every loss in words with the tensors that it concerns; empty when there is none.

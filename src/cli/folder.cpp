@@ -193,7 +193,7 @@ ExtraFile model_card(const std::string& source, const CanonicalModel& canonical,
       {"{{class_note}}",
        own_class
            ? "`weightbridge_mla.py` in this folder is the class that computes it; mlx-lm runs "
-             "it only with `--trust-remote-code`. Read it first: it is short.\n"
+             "it only with `--trust-remote-code`, so read it first.\n"
            : ""},
       {"{{losses}}", losses},
       {"{{settings}}", settings}};

@@ -38,7 +38,7 @@ std::map<std::string, std::size_t> dtype_counts(const Checkpoint& checkpoint) {
   return counts;
 }
 
-// Entries that view the same elements as an earlier one: (name, the earlier name).
+// Entries that view the same elements: (an earlier name, a later one).
 std::vector<std::pair<std::string, std::string>> tied(const Checkpoint& checkpoint) {
   using Place = std::tuple<std::uint64_t, std::uint64_t, DType, Shape>;
   std::map<Place, std::string> first;
@@ -47,7 +47,7 @@ std::vector<std::pair<std::string, std::string>> tied(const Checkpoint& checkpoi
     if (t.tensor.numel() == 0) continue;
     auto [it, fresh] = first.try_emplace(
         Place{t.storage_id, t.storage_offset, t.tensor.dtype(), t.tensor.shape()}, t.name);
-    if (!fresh) out.emplace_back(t.name, it->second);
+    if (!fresh) out.emplace_back(it->second, t.name);
   }
   return out;
 }
@@ -98,7 +98,7 @@ std::string text(const Findings& found, bool every_tensor) {
     out += bold("dimensions") + "\n  ";
     std::string dims;
     for (const auto& [key, value] : found.model->dims) {
-      dims += fmt::format("{}{} {}", dims.empty() ? "" : ", ", key, plain(value));
+      dims += fmt::format("{}{}\u00a0{}", dims.empty() ? "" : ", ", key, plain(value));
     }
     out += wrapped(dims, 2) + "\n";
     if (!found.model->settings.empty()) {

@@ -15,6 +15,8 @@ namespace wb::cli {
 
 namespace {
 
+constexpr std::string_view kUnbroken = "\u00a0";  // wrapped() does not break here
+
 // Length of the valid UTF-8 sequence of printable characters at `s`, 0 when there is none.
 std::size_t utf8_length(std::string_view s) {
   const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(s[i]); };
@@ -159,12 +161,33 @@ std::vector<PatternCount> group(const std::vector<std::string>& names) {
   return groups;
 }
 
+namespace {
+
+// What all of them begin with, up to and with a dot; empty when nothing.
+std::string common_prefix(const std::vector<PatternCount>& groups) {
+  std::string prefix = groups.front().pattern;
+  for (const PatternCount& g : groups) {
+    while (!g.pattern.starts_with(prefix)) prefix.pop_back();
+  }
+  return prefix.substr(0, prefix.rfind('.') + 1);
+}
+
+}  // namespace
+
 std::string group_text(const std::vector<std::string>& names) {
+  // More patterns than these are a part of the model, and said as one.
+  constexpr std::size_t kMostPatterns = 8;
+  const std::vector<PatternCount> groups = group(names);
+  if (groups.size() > kMostPatterns) {
+    if (const std::string prefix = common_prefix(groups); !prefix.empty()) {
+      return fmt::format("{}* ({})", printable(prefix), names.size());
+    }
+  }
   std::string out;
-  for (const PatternCount& g : group(names)) {
+  for (const PatternCount& g : groups) {
     if (!out.empty()) out += ", ";
     out += printable(g.pattern);
-    if (g.count > 1) out += fmt::format(" ({})", g.count);
+    if (g.count > 1) out += fmt::format("{}({})", kUnbroken, g.count);
   }
   return out;
 }
@@ -194,6 +217,9 @@ std::string wrapped(std::string_view text, std::size_t indent, std::size_t width
     out += word;
     column += w;
     text.remove_prefix(space == text.npos ? text.size() : space + 1);
+  }
+  for (std::size_t at = out.find(kUnbroken); at != out.npos; at = out.find(kUnbroken, at)) {
+    out.replace(at, kUnbroken.size(), " ");
   }
   return out;
 }

@@ -50,11 +50,13 @@ struct PatternCount {
   std::size_t count;
 };
 std::vector<PatternCount> group(const std::vector<std::string>& names);
-// The groups in one line, "a.{} (8), b".
+// The groups in one line, "a.{} (8), b"; many with one beginning as "mtp_heads.{}.* (74)".
+// For wrapped().
 std::string group_text(const std::vector<std::string>& names);
 Json group_json(const std::vector<std::string>& names);
 
-// `text` broken at spaces to `width` columns, each line after the first with `indent` spaces.
+// `text` broken at plain spaces to `width` columns (U+00A0 becomes a plain one), each line after
+// the first with `indent` spaces.
 std::string wrapped(std::string_view text, std::size_t indent, std::size_t width = 100);
 
 // Rows with columns padded to their widest cell; `right` lists columns aligned right.

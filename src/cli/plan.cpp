@@ -61,9 +61,7 @@ std::string text(const Checkpoint& checkpoint, const CanonicalModel& model,
       bold(fmt::format("{} -> {}", printable(checkpoint.path), lowered.target)) + "\n";
   out +=
       fmt::format("  recipe {}, prefix {}\n", printable(model.recipe), prefix_text(model.prefix));
-  for (const std::string& reason : lowered.reasons) {
-    out += fmt::format("  {}\n", wrapped(printable(reason), 4));
-  }
+  out += reasons_text(lowered);
   if (!model.settings.empty()) out += bold("settings") + "\n" + settings_text(model);
   out += bold("tensors, and what each is made of") + "\n" + tensors_text(lowered.tensors);
   if (!lowered.extra.empty()) out += bold("mtp.safetensors") + "\n" + tensors_text(lowered.extra);

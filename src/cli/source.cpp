@@ -5,6 +5,12 @@
 
 namespace wb::cli {
 
+std::string not_a_flag(const std::string& value) {
+  if (!value.starts_with('-')) return "";
+  return fmt::format("a path is missing before {}; for a file of that name give ./{}", value,
+                     value);
+}
+
 void add_source_flags(CLI::App& command, SourceFlags& flags) {
   command
       .add_option("SRC", flags.path,
@@ -14,6 +20,7 @@ void add_source_flags(CLI::App& command, SourceFlags& flags) {
   command
       .add_option("--recipe", flags.recipe,
                   "Recipe file of your own, or the name of a shipped one (default: recognised)")
+      ->check(not_a_flag)
       ->option_text("FILE");
   command
       .add_option("--prefix", flags.prefix,
@@ -79,7 +86,8 @@ CanonicalModel apply_source(const SourceFlags& flags, const Recognition& recogni
   return apply(recognition, checkpoint, settings);
 }
 
-LoweredModel lower_source(const TargetFlags& flags, const CanonicalModel& model) {
+LoweredModel lower_source(const TargetFlags& flags, const CanonicalModel& model,
+                          const StockCalibration* calibration) {
   static const std::map<std::string, std::optional<DType>> dtypes = {
       {"source", std::nullopt}, {"f32", DType::F32}, {"f16", DType::F16}, {"bf16", DType::BF16}};
   const TargetKind kind = target_from_name(flags.target);
@@ -94,6 +102,7 @@ LoweredModel lower_source(const TargetFlags& flags, const CanonicalModel& model)
   options.dtype = dtype->second;
   options.keep_mtp = flags.mtp == "keep";
   options.smart_expert_widths = flags.widths == "smart";
+  options.calibration = calibration;
   return lower(model, kind, options);
 }
 

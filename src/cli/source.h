@@ -14,6 +14,9 @@
 
 namespace wb::cli {
 
+// For options that take a path: refuses what looks like a flag, which is a value forgotten.
+std::string not_a_flag(const std::string& value);
+
 struct SourceFlags {
   std::string path, recipe, prefix;
   std::vector<std::string> settings;  // key=value, as typed
@@ -30,7 +33,9 @@ Checkpoint open_source(const SourceFlags& flags);
 Recognition recognise_source(const SourceFlags& flags, const Checkpoint& checkpoint);
 CanonicalModel apply_source(const SourceFlags& flags, const Recognition& recognition,
                             const Checkpoint& checkpoint);
-LoweredModel lower_source(const TargetFlags& flags, const CanonicalModel& model);
+// `calibration` is for stock; it may be null and must outlive the call.
+LoweredModel lower_source(const TargetFlags& flags, const CanonicalModel& model,
+                          const StockCalibration* calibration = nullptr);
 
 // "experts_per_token = 2 (default; experts that ...; --set experts_per_token=VALUE changes it)"
 std::string settings_text(const CanonicalModel& model);
