@@ -1,5 +1,6 @@
 // `weightbridge inspect PATH`: what a checkpoint is. Reads structure only. A layout
 // that no recipe knows is a finding here, not an error: its names are shown by group.
+#include <filesystem>
 #include <map>
 #include <memory>
 #include <optional>
@@ -7,6 +8,7 @@
 #include "base/progress.h"
 #include "cli/cli.h"
 #include "cli/source.h"
+#include "cli/texts.h"
 
 namespace wb::cli {
 
@@ -59,6 +61,15 @@ std::string model_type(const Checkpoint& checkpoint) {
   return it != checkpoint.config->end() && it->is_string() ? it->get<std::string>() : "";
 }
 
+// weightbridge.json of a folder that this program wrote; null for anything else.
+nlohmann::json manifest_of(const Checkpoint& checkpoint) {
+  const std::string path = checkpoint.path + "/weightbridge.json";
+  std::error_code ignored;
+  if (!std::filesystem::is_regular_file(path, ignored)) return nullptr;
+  auto parsed = nlohmann::json::parse(read_text_file(path), nullptr, /*allow_exceptions=*/false);
+  return parsed.is_object() ? parsed : nullptr;
+}
+
 std::string facts_text(const Findings& found) {
   const Checkpoint& c = found.checkpoint;
   std::vector<std::vector<std::string>> rows;
@@ -70,6 +81,12 @@ std::string facts_text(const Findings& found) {
     const RecipeSummary s = summary(*found.recognition->recipe);
     row("recipe", printable(s.name) + dim("  " + printable(s.title)));
     row("prefix", prefix_text(found.recognition->prefix));
+  } else if (const nlohmann::json written = manifest_of(c); !written.is_null()) {
+    const auto field = [&](const char* key) {
+      return plain(written.value(key, nlohmann::json("")));
+    };
+    row("written by", fmt::format("weightbridge {}, target {}, from recipe {}", field("version"),
+                                  field("target"), field("recipe")));
   } else {
     row("recipe", yellow("none knows this layout"));
   }
@@ -187,7 +204,7 @@ int inspect(const SourceFlags& flags, bool every_tensor, bool json) {
   if (found.problem && found.recognition) {
     remark("It cannot be converted as it stands: " + found.problem->sentence());
     remark(found.problem->advice());
-  } else if (found.problem) {
+  } else if (found.problem && manifest_of(found.checkpoint).is_null()) {
     remark(found.problem->advice());
   }
   return kDone;

@@ -100,10 +100,7 @@ bool claims_to_be_faithful(const LoadedModel& source, const LoadedModel& folder,
 
 Windows windows_of(const Flags& flags, const ModelSpec& spec,
                    const std::optional<Tokenizer>& tokenizer, Findings& found) {
-  std::uint64_t window = flags.window;
-  if (window == 0)
-    window = std::min<std::uint64_t>(
-        spec.max_position_embeddings > 0 ? spec.max_position_embeddings : 512, 1024);
+  std::uint64_t window = flags.window > 0 ? flags.window : default_window(spec);
   std::uint64_t most =
       flags.max_windows > 0 ? flags.max_windows : std::numeric_limits<std::uint64_t>::max();
   std::vector<std::uint32_t> tokens;

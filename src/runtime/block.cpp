@@ -14,11 +14,16 @@ const float* find(const Weights& weights, const std::string& name) {
 
 ops::Act act_of(Activation a) {
   switch (a) {
-    case Activation::silu: return ops::Act::silu;
-    case Activation::silu_clipped: return ops::Act::silu_clipped;
-    case Activation::gelu_erf: return ops::Act::gelu_erf;
-    case Activation::gelu_tanh: return ops::Act::gelu_tanh;
-    case Activation::relu: return ops::Act::relu;
+    case Activation::silu:
+      return ops::Act::silu;
+    case Activation::silu_clipped:
+      return ops::Act::silu_clipped;
+    case Activation::gelu_erf:
+      return ops::Act::gelu_erf;
+    case Activation::gelu_tanh:
+      return ops::Act::gelu_tanh;
+    case Activation::relu:
+      return ops::Act::relu;
   }
   WB_BUG("an activation without a kernel");
 }
@@ -109,7 +114,7 @@ void apply_norm(const BlockContext& context, const BoundNorm& norm, const float*
 }
 
 void run_block(const BlockContext& context, const BoundBlock& block, float* h, std::size_t n,
-               LayerCache& cache, RouterTrace* trace) {
+               LayerCache& cache, RouterTrace* trace, std::vector<float>* middle) {
   const std::size_t size = n * context.spec.hidden_size;
   std::vector<float> normed(size), out(size);
   auto normed_input = [&](const BoundNorm& norm) -> const float* {
@@ -119,6 +124,7 @@ void run_block(const BlockContext& context, const BoundBlock& block, float* h, s
   };
   attention(context, block, normed_input(block.attn_norm), n, cache, out.data());
   for (std::size_t i = 0; i < size; ++i) h[i] += out[i];
+  if (middle != nullptr) middle->assign(h, h + size);
   feed_forward(context, block, normed_input(block.mlp_norm), n, trace, out.data());
   for (std::size_t i = 0; i < size; ++i) h[i] += out[i];
 }

@@ -66,13 +66,14 @@ void apply_norm(const BlockContext& context, const BoundNorm& norm, const float*
                 std::size_t rows);
 // out[n, hidden] = attention of the normed input x[n, hidden], whose first row stands at
 // position cache.size; appends the rows to `cache`.
-void attention(const BlockContext& context, const BoundBlock& block, const float* x,
-               std::size_t n, LayerCache& cache, float* out);
+void attention(const BlockContext& context, const BoundBlock& block, const float* x, std::size_t n,
+               LayerCache& cache, float* out);
 // out[n, hidden] = the feed-forward network of the normed input. `trace` may be null.
 void feed_forward(const BlockContext& context, const BoundBlock& block, const float* x,
                   std::size_t n, RouterTrace* trace, float* out);
-// h[n, hidden] += attention, then += feed-forward network.
+// h[n, hidden] += attention, then += feed-forward network. `middle`, when not null, is set to h
+// between the two.
 void run_block(const BlockContext& context, const BoundBlock& block, float* h, std::size_t n,
-               LayerCache& cache, RouterTrace* trace);
+               LayerCache& cache, RouterTrace* trace, std::vector<float>* middle = nullptr);
 
 }  // namespace wb

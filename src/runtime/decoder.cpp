@@ -42,7 +42,8 @@ void check_covered(const ModelSpec& spec) {
   check_rope(spec);
   for (const NormSpec* n : {&spec.norm, &spec.attention.q_norm, &spec.attention.kv_norm,
                             &spec.attention.q_head_norm, &spec.attention.k_head_norm}) {
-    if (n->kind == NormKind::none && n->bias) uncovered("norm.kind = none with norm.bias", "a norm that is not there has no bias");
+    if (n->kind == NormKind::none && n->bias)
+      uncovered("norm.kind = none with norm.bias", "a norm that is not there has no bias");
   }
   if (spec.num_nextn_predict_layers > 0 && (spec.norm.kind == NormKind::none || spec.norm.bias)) {
     uncovered("num_nextn_predict_layers with norm.kind = none or norm.bias",
@@ -66,15 +67,14 @@ ops::RopeTable rope_table(const ModelSpec& spec) {
       break;
     case RopeScaling::yarn:
       t.inv_freq = ops::rope_frequencies_yarn(
-          dims, r.base,
-          {r.factor, original, r.beta_fast, r.beta_slow, r.mscale, r.mscale_all_dim});
+          dims, r.base, {r.factor, original, r.beta_fast, r.beta_slow, r.mscale, r.mscale_all_dim});
       t.magnitude = static_cast<float>(ops::yarn_mscale(r.factor, r.mscale) /
                                        ops::yarn_mscale(r.factor, r.mscale_all_dim));
       break;
     case RopeScaling::longrope:
       t.inv_freq = ops::rope_frequencies_longrope(dims, r.base, r.long_factor);
-      t.magnitude = static_cast<float>(ops::longrope_magnitude(
-          static_cast<double>(spec.max_position_embeddings), original));
+      t.magnitude = static_cast<float>(
+          ops::longrope_magnitude(static_cast<double>(spec.max_position_embeddings), original));
       break;
   }
   return t;
@@ -198,7 +198,10 @@ struct Decoder::Impl {
     const BlockContext c = context(options.threads);
     for (std::size_t l = 0; l < blocks.size(); ++l) {
       RouterTrace trace;
-      run_block(c, blocks[l], h.data(), n, caches[l], options.router ? &trace : nullptr);
+      std::vector<float> middle;
+      run_block(c, blocks[l], h.data(), n, caches[l], options.router ? &trace : nullptr,
+                options.middle ? &middle : nullptr);
+      if (options.middle) result.middle.push_back(std::move(middle));
       if (options.router) result.router.push_back(std::move(trace));
       if (options.hidden) result.hidden.push_back(h);
     }

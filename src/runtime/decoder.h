@@ -26,6 +26,7 @@ struct ForwardOptions {
   bool logits = true;
   bool last_logits_only = false;  // of the last token; for generation
   bool hidden = false;  // the residual stream after each layer, and the final normed state
+  bool middle = false;  // the residual stream between attention and feed-forward network
   bool router = false;  // what each layer's router chose
   bool mtp = false;     // multi-token heads (whole sequences only)
   unsigned threads = 0;
@@ -45,6 +46,7 @@ struct ForwardResult {
   std::size_t tokens = 0;
   std::vector<float> logits;               // [tokens, vocab_size], or [1, vocab_size]
   std::vector<std::vector<float>> hidden;  // per layer [tokens, hidden_size]
+  std::vector<std::vector<float>> middle;  // per layer [tokens, hidden_size]
   std::vector<float> final_hidden;         // [tokens, hidden_size]
   std::vector<RouterTrace> router;         // per layer
   std::vector<MtpOutput> mtp;              // per head
@@ -59,7 +61,7 @@ class KvCache {
   ~KvCache();
   KvCache(KvCache&&) noexcept;
   KvCache& operator=(KvCache&&) noexcept;
-  std::size_t size() const;           // tokens so far
+  std::size_t size() const;              // tokens so far
   std::size_t floats_per_token() const;  // over all layers; 0 before the first token
   struct Impl;
 

@@ -44,16 +44,37 @@ void add_losses(const std::vector<std::uint32_t>& tokens, const ForwardResult& a
   }
 }
 
-void add_layers(const ForwardResult& a, const ForwardResult& b, Sums& sums) {
+// The first `width` of every row of `wide` values: a folder may have added dimensions.
+std::vector<float> narrowed(const std::vector<float>& rows, std::size_t wide, std::size_t width) {
+  std::vector<float> out;
+  out.reserve(rows.size() / wide * width);
+  for (std::size_t at = 0; at < rows.size(); at += wide) {
+    auto row = rows.begin() + static_cast<std::ptrdiff_t>(at);
+    out.insert(out.end(), row, row + static_cast<std::ptrdiff_t>(width));
+  }
+  return out;
+}
+void add_hidden(HiddenComparison& sum, const std::vector<float>& a, std::size_t width_a,
+                const std::vector<float>& b, std::size_t width_b) {
+  std::size_t width = std::min(width_a, width_b);
+  if (width_a == width_b) {
+    sum.add(a, b);
+  } else {
+    sum.add(narrowed(a, width_a, width), narrowed(b, width_b, width));
+  }
+}
+
+void add_layers(const ForwardResult& a, std::size_t width_a, const ForwardResult& b,
+                std::size_t width_b, Sums& sums) {
   std::size_t layers = std::min(a.hidden.size(), b.hidden.size());
   sums.hidden.resize(layers);
   sums.router.resize(layers);
   for (std::size_t l = 0; l < layers; ++l) {
-    sums.hidden[l].add(a.hidden[l], b.hidden[l]);
+    add_hidden(sums.hidden[l], a.hidden[l], width_a, b.hidden[l], width_b);
     const RouterTrace &x = a.router[l], &y = b.router[l];
     sums.router[l].add(x.experts, x.weights, x.k, y.experts, y.weights, y.k);
   }
-  sums.final_hidden.add(a.final_hidden, b.final_hidden);
+  add_hidden(sums.final_hidden, a.final_hidden, width_a, b.final_hidden, width_b);
 }
 
 // Every `stride`-th logit over all windows, so that the sample does not depend on their number.
@@ -74,6 +95,12 @@ std::optional<std::size_t> first_parting(const std::vector<HiddenStats>& hidden,
 }
 
 }  // namespace
+
+std::uint64_t default_window(const ModelSpec& spec) {
+  constexpr std::uint64_t kMost = 1024, kWithoutLimit = 512;
+  return spec.max_position_embeddings > 0 ? std::min(spec.max_position_embeddings, kMost)
+                                          : kWithoutLimit;
+}
 
 Windows cut_windows(std::span<const std::uint32_t> tokens, std::uint64_t window,
                     std::uint64_t most_windows) {
@@ -107,7 +134,7 @@ ModelComparison compare_models(const Decoder& source, const Decoder& output, con
     ForwardResult b = output.forward(windows.tokens[w], forward);
     sums.logits.add(a.logits, b.logits, vocab);
     add_losses(windows.tokens[w], a, b, vocab, sums, out);
-    add_layers(a, b, sums);
+    add_layers(a, source.spec().hidden_size, b, output.spec().hidden_size, sums);
     add_scatter(a, b, stride, w, out);
     if (options.progress) options.progress(w + 1, windows.tokens.size());
   }

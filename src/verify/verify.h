@@ -25,6 +25,8 @@ struct Windows {
   std::uint64_t window = 0;  // tokens in each
   std::vector<std::vector<std::uint32_t>> tokens;
 };
+// The context where positions are learned or the model states one, at most 1024; 512 without.
+std::uint64_t default_window(const ModelSpec& spec);
 Windows cut_windows(std::span<const std::uint32_t> tokens, std::uint64_t window,
                     std::uint64_t most_windows);
 
