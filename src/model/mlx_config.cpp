@@ -79,14 +79,26 @@ class Keys {
 };
 
 // Swift decodes these without a default.
-constexpr const char* kSwiftRequires[] = {
-    "vocab_size",          "hidden_size",        "intermediate_size",
-    "moe_intermediate_size", "num_hidden_layers", "num_attention_heads",
-    "num_key_value_heads", "routed_scaling_factor", "kv_lora_rank",
-    "q_lora_rank",         "qk_rope_head_dim",   "v_head_dim",
-    "qk_nope_head_dim",    "norm_topk_prob",     "moe_layer_freq",
-    "first_k_dense_replace", "max_position_embeddings", "rms_norm_eps",
-    "rope_theta",          "attention_bias"};
+constexpr const char* kSwiftRequires[] = {"vocab_size",
+                                          "hidden_size",
+                                          "intermediate_size",
+                                          "moe_intermediate_size",
+                                          "num_hidden_layers",
+                                          "num_attention_heads",
+                                          "num_key_value_heads",
+                                          "routed_scaling_factor",
+                                          "kv_lora_rank",
+                                          "q_lora_rank",
+                                          "qk_rope_head_dim",
+                                          "v_head_dim",
+                                          "qk_nope_head_dim",
+                                          "norm_topk_prob",
+                                          "moe_layer_freq",
+                                          "first_k_dense_replace",
+                                          "max_position_embeddings",
+                                          "rms_norm_eps",
+                                          "rope_theta",
+                                          "attention_bias"};
 
 void check_swift(const Keys& keys) {
   for (const char* key : kSwiftRequires) {
@@ -111,8 +123,7 @@ double scale_factor(double factor, double mscale_all_dim) {
 void read_yarn(const Keys& scaling, RopeSpec& rope) {
   rope.scaling = RopeScaling::yarn;
   rope.factor = scaling.real("factor");
-  rope.original_max_position_embeddings =
-      scaling.integer("original_max_position_embeddings", 4096);
+  rope.original_max_position_embeddings = scaling.integer("original_max_position_embeddings", 4096);
   rope.beta_fast = scaling.real("beta_fast", 32.0);
   rope.beta_slow = scaling.real("beta_slow", 1.0);
   rope.mscale = scaling.real("mscale", 1.0);
@@ -141,8 +152,7 @@ void read_rope_v3(const Keys& keys, ModelSpec& spec) {
     if (!scaling.has("original_max_position_embeddings")) {
       scaling.missing("original_max_position_embeddings");
     }
-    rope.original_max_position_embeddings =
-        scaling.integer("original_max_position_embeddings", 0);
+    rope.original_max_position_embeddings = scaling.integer("original_max_position_embeddings", 0);
     if (!scaling.has("short_factor")) scaling.missing("short_factor");  // read, never used
     rope.long_factor = scaling.reals("long_factor");
   } else if (type != "default") {
@@ -213,8 +223,7 @@ void read_router_v3(const Keys& keys, bool swift, RouterSpec& router) {
   router.expert_bias = ExpertBias::selection;
   router.num_experts_per_tok =
       keys.has("num_experts_per_tok") ? keys.integer("num_experts_per_tok", 1) : 1;
-  router.norm_topk_prob =
-      router.num_experts_per_tok > 1 && keys.boolean("norm_topk_prob", true);
+  router.norm_topk_prob = router.num_experts_per_tok > 1 && keys.boolean("norm_topk_prob", true);
   router.routed_scaling_factor = keys.real("routed_scaling_factor", 1.0);
   router.n_group = keys.has("n_group") ? keys.integer("n_group", 1) : 1;
   router.topk_group = keys.has("topk_group") ? keys.integer("topk_group", 1) : 1;

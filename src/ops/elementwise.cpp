@@ -66,14 +66,18 @@ void softmax(Kernels kernels, float* x, std::size_t n) {
 
 double activate(Act act, double x) {
   switch (act) {
-    case Act::silu: return x / (1.0 + std::exp(-x));
-    case Act::silu_clipped: return std::clamp(x / (1.0 + std::exp(-x)), -100.0, 100.0);
-    case Act::gelu_erf: return 0.5 * x * (1.0 + std::erf(x * std::sqrt(0.5)));
+    case Act::silu:
+      return x / (1.0 + std::exp(-x));
+    case Act::silu_clipped:
+      return std::clamp(x / (1.0 + std::exp(-x)), -100.0, 100.0);
+    case Act::gelu_erf:
+      return 0.5 * x * (1.0 + std::erf(x * std::sqrt(0.5)));
     case Act::gelu_tanh: {
       const double inner = std::sqrt(2.0 / 3.14159265358979323846) * (x + 0.044715 * x * x * x);
       return 0.5 * x * (1.0 + std::tanh(inner));
     }
-    case Act::relu: return std::max(x, 0.0);
+    case Act::relu:
+      return std::max(x, 0.0);
   }
   return x;
 }

@@ -11,7 +11,7 @@ namespace wb::ops {
 
 // x / sqrt(mean x^2 + eps), or x / (sqrt(mean x^2) + eps) with eps_outside_root; times w.
 struct NormArgs {
-  bool layer = false;             // LayerNorm: the mean is taken off first, variance for mean x^2
+  bool layer = false;  // LayerNorm: the mean is taken off first, variance for mean x^2
   double eps = 1e-6;
   bool eps_outside_root = false;
   const float* weight = nullptr;  // [n]

@@ -41,8 +41,7 @@ std::vector<float> rope_frequencies(std::size_t dims, double base, double factor
 
 std::vector<float> rope_frequencies_yarn(std::size_t dims, double base, const YarnArgs& yarn) {
   const double n = static_cast<double>(dims), positions = yarn.original_max_position_embeddings;
-  const double low =
-      std::max(std::floor(correction_dim(yarn.beta_fast, n, base, positions)), 0.0);
+  const double low = std::max(std::floor(correction_dim(yarn.beta_fast, n, base, positions)), 0.0);
   double high = std::min(std::ceil(correction_dim(yarn.beta_slow, n, base, positions)), n - 1.0);
   if (low == high) high += 0.001;  // as the published code does, against a division by zero
   std::vector<float> out = periods(dims, base);
@@ -50,8 +49,7 @@ std::vector<float> rope_frequencies_yarn(std::size_t dims, double base, const Ya
     const double extra = static_cast<double>(out[j]), inter = yarn.factor * extra;
     const double ramp = std::clamp((static_cast<double>(j) - low) / (high - low), 0.0, 1.0);
     const double keep = 1.0 - ramp;  // 1: turned often enough to be left as it is
-    const float period =
-        static_cast<float>(inter * extra / (inter * keep + extra * (1.0 - keep)));
+    const float period = static_cast<float>(inter * extra / (inter * keep + extra * (1.0 - keep)));
     out[j] = 1.0f / period;
   }
   return out;
@@ -84,10 +82,8 @@ RopeAngles rope_angles(const RopeTable& table, std::uint64_t first, std::size_t 
     const float position = static_cast<float>(first + r);
     for (std::size_t j = 0; j < half; ++j) {
       const float angle = position * table.inv_freq[j];
-      out.cos[r * half + j] =
-          static_cast<float>(magnitude * std::cos(static_cast<double>(angle)));
-      out.sin[r * half + j] =
-          static_cast<float>(magnitude * std::sin(static_cast<double>(angle)));
+      out.cos[r * half + j] = static_cast<float>(magnitude * std::cos(static_cast<double>(angle)));
+      out.sin[r * half + j] = static_cast<float>(magnitude * std::sin(static_cast<double>(angle)));
     }
   }
   return out;

@@ -29,8 +29,7 @@ void limit_groups(const RouteArgs& args, std::vector<double>& choice) {
   }
   std::vector<bool> kept(args.groups, false);
   for (std::uint32_t g : top_k(score, args.groups_kept)) kept[g] = true;
-  const double masked =
-      args.mask_with_infinity ? -std::numeric_limits<double>::infinity() : 0.0;
+  const double masked = args.mask_with_infinity ? -std::numeric_limits<double>::infinity() : 0.0;
   for (std::size_t e = 0; e < choice.size(); ++e) {
     if (!kept[e / size]) choice[e] = masked;
   }

@@ -20,12 +20,12 @@ struct RouteArgs {
   enum class Bias { none, logits, selection, scores } bias = Bias::none;
   const float* expert_bias = nullptr;  // [experts] unless bias is none
   std::size_t k = 1;
-  bool norm = false;       // divide the weights by their sum + norm_eps
+  bool norm = false;  // divide the weights by their sum + norm_eps
   double norm_eps = 0.0;
   double factor = 1.0;
   std::size_t groups = 1, groups_kept = 1;
-  bool group_by_max = false;         // else by the sum of its two best
-  bool mask_with_infinity = false;   // masked groups' scores become -inf, else 0
+  bool group_by_max = false;        // else by the sum of its two best
+  bool mask_with_infinity = false;  // masked groups' scores become -inf, else 0
 };
 // logits [experts]; writes k experts, best first, and their weights.
 void route(const RouteArgs& args, std::span<const double> logits, std::uint32_t* experts,

@@ -17,9 +17,12 @@ namespace {
 
 float round_to(DType dtype, float v) {
   switch (dtype) {
-    case DType::F16: return f16_to_f32(f32_to_f16(v));
-    case DType::BF16: return bf16_to_f32(f32_to_bf16(v));
-    default: return v;
+    case DType::F16:
+      return f16_to_f32(f32_to_f16(v));
+    case DType::BF16:
+      return bf16_to_f32(f32_to_bf16(v));
+    default:
+      return v;
   }
 }
 
@@ -59,8 +62,9 @@ bool is_scale_dtype(DType d) { return d == DType::F32 || d == DType::F16 || d ==
       .tensor(name)
       .expected(to_string(want))
       .actual(to_string(got))
-      .advice("Check \"quantization\" in config.json: group_size and bits must be those that the "
-              "weights were quantised with.");
+      .advice(
+          "Check \"quantization\" in config.json: group_size and bits must be those that the "
+          "weights were quantised with.");
 }
 
 }  // namespace
@@ -132,8 +136,9 @@ Tensor dequantize_affine(const std::string& name, const Tensor& weight, const Te
     throw Error(Code::dtype_unsupported, "is not stored as affine quantisation is")
         .tensor(name)
         .expected("weight U32, scales and biases of one type of F32, F16, BF16")
-        .actual(std::string(wb::name(weight.dtype())) + ", " + std::string(wb::name(scales.dtype())) +
-                " and " + std::string(wb::name(biases.dtype())))
+        .actual(std::string(wb::name(weight.dtype())) + ", " +
+                std::string(wb::name(scales.dtype())) + " and " +
+                std::string(wb::name(biases.dtype())))
         .advice("Quantise the model again.");
   }
   Shape shape = weight.shape();
@@ -163,8 +168,8 @@ Tensor dequantize_affine(const std::string& name, const Tensor& weight, const Te
   });
 }
 
-Tensor requantize_affine(const std::string& name, const Tensor& values,
-                         const AffineFormat& format, DType dtype) {
+Tensor requantize_affine(const std::string& name, const Tensor& values, const AffineFormat& format,
+                         DType dtype) {
   check_affine_format(format);
   const Shape& shape = values.shape();
   if (shape.empty() || shape.back() % format.group_size != 0) {

@@ -38,7 +38,7 @@ Tensor dequantize_affine(const std::string& name, const Tensor& weight, const Te
                          const Tensor& biases, const AffineFormat& format);
 // What quantising `values` [..., K] to T = dtype and decoding again gives: for classes that
 // requantise while they load. Same errors.
-Tensor requantize_affine(const std::string& name, const Tensor& values,
-                         const AffineFormat& format, DType dtype);
+Tensor requantize_affine(const std::string& name, const Tensor& values, const AffineFormat& format,
+                         DType dtype);
 
 }  // namespace wb

@@ -13,8 +13,8 @@ namespace wb {
 
 namespace {
 
-constexpr std::size_t kQueryRows = 64;     // of one task; fixed, so that threads change nothing
-constexpr std::size_t kAbsorbedRows = 4;   // new tokens up to which absorbing is cheaper
+constexpr std::size_t kQueryRows = 64;    // of one task; fixed, so that threads change nothing
+constexpr std::size_t kAbsorbedRows = 4;  // new tokens up to which absorbing is cheaper
 constexpr std::size_t kThreadWork = std::size_t{1} << 20;
 
 struct Dims {
@@ -25,8 +25,8 @@ struct Dims {
 };
 Dims dims_of(const ModelSpec& spec) {
   const AttentionSpec& a = spec.attention;
-  return {a.num_attention_heads, spec.kv_heads(),    spec.rope_key_heads(), a.qk_nope_head_dim,
-          a.qk_rope_head_dim,    a.v_head_dim,       a.kv_lora_rank};
+  return {a.num_attention_heads, spec.kv_heads(), spec.rope_key_heads(), a.qk_nope_head_dim,
+          a.qk_rope_head_dim,    a.v_head_dim,    a.kv_lora_rank};
 }
 
 using Floats = std::vector<float>;
@@ -159,8 +159,8 @@ void causal_softmax(const BlockContext& c, float* scores, std::size_t rows, std:
 }
 
 // mixed[n, heads, value] from queries and all keys and values.
-void expanded(const BlockContext& c, const Dims& d, const Floats& q, std::size_t n,
-              const Floats& k, const Floats& v, std::size_t size, Floats& mixed) {
+void expanded(const BlockContext& c, const Dims& d, const Floats& q, std::size_t n, const Floats& k,
+              const Floats& v, std::size_t size, Floats& mixed) {
   const std::size_t blocks = (n + kQueryRows - 1) / kQueryRows;
   const std::size_t work = n * size * d.heads * (d.key() + d.value);
   auto body = [&](std::size_t task, unsigned) {
@@ -197,8 +197,8 @@ void absorbed(const BlockContext& c, const BoundBlock& b, const Dims& d, const F
     }
     if (d.rope > 0) {
       ops::gemm_nt(c.kernels, n, size, d.rope, qh + d.nope, d.heads * d.key(),
-                   cache.k_rope.data() + d.rope_of(kv) * d.rope, d.rope_heads * d.rope,
-                   part.data(), size);
+                   cache.k_rope.data() + d.rope_of(kv) * d.rope, d.rope_heads * d.rope, part.data(),
+                   size);
       for (std::size_t i = 0; i < part.size(); ++i) scores[i] += part[i];
     }
     causal_softmax(c, scores.data(), n, size, size - n + 1);

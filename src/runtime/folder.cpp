@@ -178,9 +178,8 @@ std::optional<AffineFormat> Folder::format(const std::string& path,
         .advice("Restore config.json as it was written.");
   }
   const json& settings = own != nullptr && own->is_object() ? *own : q;
-  const std::string mode = settings.value("mode", json("affine")).is_string()
-                               ? settings.value("mode", "affine")
-                               : "?";
+  const std::string mode =
+      settings.value("mode", json("affine")).is_string() ? settings.value("mode", "affine") : "?";
   if (mode != "affine") {
     throw Error(Code::config_invalid, "the quantisation mode is not decoded here")
         .file(path_)
@@ -229,12 +228,14 @@ void Folder::check_all_used() const {
     if (++count <= 8) names += (count == 1 ? "" : ", ") + name;
   }
   if (count == 0) return;
-  throw Error(Code::source_uncovered,
-              std::to_string(count) + " tensors are in the folder that the class has no place "
-                                      "for: " + names + (count > 8 ? ", ..." : ""))
+  throw Error(Code::source_uncovered, std::to_string(count) +
+                                          " tensors are in the folder that the class has no place "
+                                          "for: " +
+                                          names + (count > 8 ? ", ..." : ""))
       .file(path_)
-      .advice("The loader refuses them too: check that config.json belongs to these weights, and "
-              "that no stale file is in the folder.");
+      .advice(
+          "The loader refuses them too: check that config.json belongs to these weights, and "
+          "that no stale file is in the folder.");
 }
 
 }  // namespace wb

@@ -30,7 +30,9 @@ class Folder {
   Tensor take(const std::string& name, const Shape& shape);
   // `path`.weight of a module that MLX may have quantised: plain, or decoded from
   // weight, scales and biases.
-  Tensor weight(const std::string& path, const Shape& shape) { return weight_of(path, path, shape); }
+  Tensor weight(const std::string& path, const Shape& shape) {
+    return weight_of(path, path, shape);
+  }
   // The same where the module's settings stand in config under another path (experts that are
   // stacked while loading).
   Tensor weight_of(const std::string& path, const std::string& config_path, const Shape& shape);

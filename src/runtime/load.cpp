@@ -73,8 +73,7 @@ class StockReader {
 
   void latents(const std::string& from, const std::string& to) {
     const std::uint64_t rank = a_.kv_lora_rank, rope = a_.qk_rope_head_dim;
-    const Tensor both =
-        folder_.weight(from + "kv_a_proj_with_mqa", {rank + rope, s_.hidden_size});
+    const Tensor both = folder_.weight(from + "kv_a_proj_with_mqa", {rank + rope, s_.hidden_size});
     put(to + "kv_down.weight", both.slice(0, 0, rank));
     if (rope > 0) {
       put(to + "k_rope.weight",
@@ -236,7 +235,8 @@ Tensor read_exact(Folder& folder, const CanonicalTensor& wanted, std::uint64_t e
   } else if (row.layout == ExactLayout::stack_experts) {
     shape.insert(shape.begin(), experts);
   }
-  Tensor t = p.suffix == ".weight" ? folder.weight(path, shape) : folder.take(path + p.suffix, shape);
+  Tensor t =
+      p.suffix == ".weight" ? folder.weight(path, shape) : folder.take(path + p.suffix, shape);
   if (row.layout == ExactLayout::stack_experts) t = t.slice(0, p.expert, p.expert + 1);
   return t.shape() == wanted.shape ? t : t.reshape(wanted.shape);
 }
@@ -249,8 +249,7 @@ void load_exact(const std::string& path, const nlohmann::json& config,
   Folder folder(path, config, files);
   if (!folder.has_prefix("mtp.")) model.spec.num_nextn_predict_layers = 0;
   for (const CanonicalTensor& wanted : canonical_tensors(model.spec)) {
-    model.tensors.emplace(wanted.name,
-                          read_exact(folder, wanted, model.spec.moe.n_routed_experts));
+    model.tensors.emplace(wanted.name, read_exact(folder, wanted, model.spec.moe.n_routed_experts));
   }
   folder.check_all_used();
 }

@@ -93,8 +93,8 @@ TEST(Softmax, FastAgreesWithPlainAndSumsToOne) {
         sum += static_cast<double>(fast[i]);
         // x - max is rounded to f32: half an epsilon of it is a relative error of the result;
         // exp and the final product add their own ulps.
-        const double tolerance = (0.5 * far + 8) * static_cast<double>(kEps) *
-                                     static_cast<double>(plain[i]) + 1e-37;
+        const double tolerance =
+            (0.5 * far + 8) * static_cast<double>(kEps) * static_cast<double>(plain[i]) + 1e-37;
         EXPECT_NEAR(plain[i], fast[i], tolerance) << n << " " << scale;
       }
       EXPECT_NEAR(sum, 1.0, 1e-6);

@@ -28,8 +28,8 @@ constexpr Size kSizes[] = {{1, 1, 1},    {1, 7, 3},     {2, 5, 16},    {3, 130, 
                            {4, 300, 47}, {300, 17, 40}, {260, 140, 9}, {2, 4200, 24}};
 
 // Bound of one element; both results are rounded once more on their way into f32.
-double bound(const float* a, std::size_t a_step, const float* b, std::size_t b_step,
-             std::size_t k, double value) {
+double bound(const float* a, std::size_t a_step, const float* b, std::size_t b_step, std::size_t k,
+             double value) {
   const double u = std::ldexp(1.0, -24);
   double magnitude = 0;
   for (std::size_t p = 0; p < k; ++p) {
@@ -40,9 +40,9 @@ double bound(const float* a, std::size_t a_step, const float* b, std::size_t b_s
 }
 
 TEST(Matmul, HandComputed) {
-  const std::vector<float> a = {1, 2, 3, 4, 5, 6};        // [2, 3]
-  const std::vector<float> bt = {1, 0, 2, -1, 1, 0.5f};   // [2, 3]
-  const std::vector<float> b = {1, -1, 0, 1, 2, 0.5f};    // [3, 2], the same matrix
+  const std::vector<float> a = {1, 2, 3, 4, 5, 6};       // [2, 3]
+  const std::vector<float> bt = {1, 0, 2, -1, 1, 0.5f};  // [2, 3]
+  const std::vector<float> b = {1, -1, 0, 1, 2, 0.5f};   // [3, 2], the same matrix
   for (Kernels kernels : {Kernels::plain, Kernels::fast}) {
     std::vector<float> c(4), d(4);
     gemm_nt(kernels, 2, 2, 3, a.data(), 3, bt.data(), 3, c.data(), 2);

@@ -95,8 +95,8 @@ class File {
     const std::size_t a = e["data_offsets"][0], b = e["data_offsets"][1];
     std::vector<std::byte> bytes(b - a);
     std::memcpy(bytes.data(), data_.data() + a, b - a);
-    return Tensor::stored(name, memory_storage(bytes), *dtype_from_name(e["dtype"].get<std::string>()),
-                          e["shape"].get<Shape>());
+    return Tensor::stored(name, memory_storage(bytes),
+                          *dtype_from_name(e["dtype"].get<std::string>()), e["shape"].get<Shape>());
   }
 
  private:
@@ -110,8 +110,8 @@ TEST(Affine, AgreesWithMlxOnRandomMatrices) {
     for (std::uint64_t group : {32u, 64u, 128u}) {
       for (auto [type, dtype] : {std::pair("f32", DType::F32), std::pair("f16", DType::F16),
                                  std::pair("bf16", DType::BF16)}) {
-        const std::string name = "affine.b" + std::to_string(bits) + ".g" + std::to_string(group) +
-                                 "." + type + ".";
+        const std::string name =
+            "affine.b" + std::to_string(bits) + ".g" + std::to_string(group) + "." + type + ".";
         const AffineFormat format{bits, group};
         const std::vector<float> input = read_f32(file[std::string("input.") + type]);
         const std::vector<float> scales = read_f32(file[name + "scales"]);

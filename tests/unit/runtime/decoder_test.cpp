@@ -52,7 +52,10 @@ TEST(Decoder, RefusesByFieldName) {
   };
   const Case cases[] = {
       {[](ModelSpec& s) { s.rope.base = 1.0; }, "rope.base: it must be larger than 1"},
-      {[](ModelSpec& s) { s.rope.scaling = RopeScaling::linear; s.rope.factor = 0; },
+      {[](ModelSpec& s) {
+         s.rope.scaling = RopeScaling::linear;
+         s.rope.factor = 0;
+       },
        "rope.factor: it must be positive"},
       {[](ModelSpec& s) { s.rope.scaling = RopeScaling::yarn; },
        "rope.original_max_position_embeddings"},
@@ -68,7 +71,10 @@ TEST(Decoder, RefusesByFieldName) {
          s.rope.long_factor = {1.0};
        },
        "max_position_embeddings = 0"},
-      {[](ModelSpec& s) { s.num_nextn_predict_layers = 1; s.norm.kind = NormKind::none; },
+      {[](ModelSpec& s) {
+         s.num_nextn_predict_layers = 1;
+         s.norm.kind = NormKind::none;
+       },
        "num_nextn_predict_layers with norm.kind = none"},
       {[](ModelSpec& s) { s.attention.qk_rope_head_dim = 3; }, "qk_rope_head_dim"},
   };
@@ -137,7 +143,8 @@ TEST(Decoder, ExactFolderWithAndWithoutItsHeads) {
         auto replace = [&](const std::string& key, const std::string& value) {
           if (auto at = n.find(key); at != std::string::npos) n.replace(at, key.size(), value);
         };
-        replace("{block}", b == 2 ? "mtp.0.block" : (canonical ? "layers." : "model.layers.") + std::to_string(b));
+        replace("{block}", b == 2 ? "mtp.0.block"
+                                  : (canonical ? "layers." : "model.layers.") + std::to_string(b));
         replace("{m}", "0");
         replace("{e}", std::to_string(expert));
         return n;

@@ -196,7 +196,8 @@ TEST(LoadErrors, MissingLeftOverAndMisshapen) {
   Error e = f.error();
   EXPECT_EQ(e.code(), Code::tensor_missing);
   EXPECT_EQ(e.tensor(), "model.norm.weight");
-  EXPECT_THAT(e.sentence(), HasSubstr("the class needs this tensor and no file has it: expected [64]"));
+  EXPECT_THAT(e.sentence(),
+              HasSubstr("the class needs this tensor and no file has it: expected [64]"));
   f.put("model.norm.weight", {32, 2}, norm);
   f.write();
   e = f.error();
@@ -208,8 +209,9 @@ TEST(LoadErrors, MissingLeftOverAndMisshapen) {
   f.write();
   e = f.error();
   EXPECT_EQ(e.code(), Code::source_uncovered);
-  EXPECT_THAT(e.sentence(), HasSubstr("1 tensors are in the folder that the class has no place for: "
-                                      "lm_head.bias"));
+  EXPECT_THAT(e.sentence(),
+              HasSubstr("1 tensors are in the folder that the class has no place for: "
+                        "lm_head.bias"));
 }
 
 TEST(LoadErrors, ConfigsThatCannotBeRead) {

@@ -121,7 +121,8 @@ TEST_F(Sample, TheCacheHoldsLatentsNotHeads) {
   KvCache cache;
   const std::vector<std::uint32_t> tokens = {1, 2, 3};
   decoder->step(cache, tokens);
-  // 4 layers of 48 latent numbers and 4 heads' 16 rotated ones (keys and values: 4 * (2 * 32 + 16)).
+  // 4 layers of 48 latent numbers and 4 heads' 16 rotated ones (keys and values: 4 * (2 * 32 +
+  // 16)).
   EXPECT_EQ(cache.floats_per_token(), 4u * (48 + 4 * 16));
 }
 
@@ -147,7 +148,8 @@ TEST_F(Sample, PerplexityOfTheTextIsTheOriginalsToFiveDigits) {
     windows.emplace_back();
     for (std::size_t i = w * 512; i < (w + 1) * 512; i += 2) {
       windows.back().push_back(static_cast<unsigned char>(raw[i]) |
-                               static_cast<std::uint32_t>(static_cast<unsigned char>(raw[i + 1])) << 8);
+                               static_cast<std::uint32_t>(static_cast<unsigned char>(raw[i + 1]))
+                                   << 8);
     }
   }
   double nll = 0;

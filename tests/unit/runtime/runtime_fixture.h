@@ -144,8 +144,7 @@ class ReferenceLayout {
   }
   void put_heads(const std::string& to, const std::string& from, std::uint64_t width) {
     const Tensor& t = at(from + ".weight");
-    out_.tensors.emplace(to + ".weight",
-                         t.reshape({t.shape()[0] / width, width, t.shape()[1]}));
+    out_.tensors.emplace(to + ".weight", t.reshape({t.shape()[0] / width, width, t.shape()[1]}));
   }
   void put_mlp(const std::string& to, const std::string& from) {
     for (const char* part : {"gate", "up", "down"}) {
