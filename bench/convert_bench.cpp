@@ -23,7 +23,7 @@ Tensor source(std::uint64_t rows, std::uint64_t columns) {
 
 // The tensor, made in tiles of 1 MiB as the executor makes it.
 void gather(benchmark::State& state, const Tensor& tensor) {
-  TensorReader reader(tensor);
+  TileSource reader(tensor);
   std::vector<std::byte> tile(1 << 20);
   const std::uint64_t width = item_size(tensor.dtype()), step = tile.size() / width;
   for (auto _ : state) {

@@ -55,9 +55,11 @@ done
 rss=0
 for target in exact shape-match; do
   rm -rf "$work/out"
-  convert --target "$target" >"$work/log" 2>&1 &
+  "$program" convert "$checkpoint" -o "$work/out" --target "$target" >"$work/log" 2>&1 &
   pid=$!
-  while now=$(awk '/^RssAnon/ { print $2 }' "/proc/$pid/status" 2>/dev/null) && [ -n "$now" ]; do
+  while now=none && while read -r key value _; do
+      [ "$key" != RssAnon: ] || now=$value
+    done 2>/dev/null <"/proc/$pid/status" && [ "$now" != none ]; do
     [ "$now" -le "$rss" ] || rss=$now
   done
   wait "$pid"

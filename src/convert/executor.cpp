@@ -46,7 +46,7 @@ struct HashStream {
 struct Output {
   const TensorFile* layout = nullptr;
   OutputFile* file = nullptr;
-  std::vector<TensorReader> readers;  // of layout->tensors
+  std::vector<TileSource> readers;  // of layout->tensors
   HashStream hash;
   std::vector<bool> tile_written;
   std::uint64_t written = 0;  // the front: all bytes before it are written
@@ -151,7 +151,7 @@ void Executor::write_tile(const Output& output, std::uint64_t begin, std::uint64
   });
   for (auto it = first; it != tensors.end() && it->offset < end; ++it) {
     if (it->bytes == 0) continue;
-    const TensorReader& reader = output.readers[static_cast<std::size_t>(it - tensors.begin())];
+    const TileSource& reader = output.readers[static_cast<std::size_t>(it - tensors.begin())];
     std::uint64_t size = item_size(it->tensor->tensor.dtype());
     std::uint64_t from = std::max(begin, it->offset), to = std::min(end, it->offset + it->bytes);
     std::uint64_t e0 = (from - it->offset) / size, e1 = (to - it->offset) / size;

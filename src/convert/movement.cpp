@@ -166,8 +166,7 @@ std::uint64_t copied_bytes(const Copy& copy, std::uint64_t size) {
 
 }  // namespace
 
-TensorReader::TensorReader(const Tensor& tensor)
-    : tensor_(&tensor), movement_(tensor.is_movement()) {
+TileSource::TileSource(const Tensor& tensor) : tensor_(&tensor), movement_(tensor.is_movement()) {
   if (!movement_) return;
   copies_ = movement(tensor);
   std::uint64_t size = item_size(tensor.dtype());
@@ -197,7 +196,7 @@ TensorReader::TensorReader(const Tensor& tensor)
   WB_CHECK(covered == total);
 }
 
-void TensorReader::for_each_run(
+void TileSource::for_each_run(
     std::uint64_t begin, std::uint64_t end,
     const std::function<void(std::uint64_t, std::span<const std::byte>)>& run) const {
   WB_CHECK(long_runs_);
@@ -218,7 +217,7 @@ void TensorReader::for_each_run(
   }
 }
 
-void TensorReader::gather(std::uint64_t begin, std::uint64_t end, std::span<std::byte> out) const {
+void TileSource::gather(std::uint64_t begin, std::uint64_t end, std::span<std::byte> out) const {
   if (!movement_) return read_range(*tensor_, begin, end, out);
   const std::uint64_t size = item_size(tensor_->dtype());
   WB_CHECK(out.size() == (end - begin) * size);

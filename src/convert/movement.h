@@ -15,10 +15,10 @@
 
 namespace wb {
 
-class TensorReader {
+class TileSource {
  public:
   // Holds a reference to `tensor`, which must outlive the reader. Reads no bytes.
-  explicit TensorReader(const Tensor& tensor);
+  explicit TileSource(const Tensor& tensor);
 
   // True when the tensor stands in the source as runs of at least `kLongRun` bytes, or
   // is zero: then for_each_run() is cheaper than gather().

@@ -1,4 +1,4 @@
-// TensorReader against the plain evaluator: whole, in pieces, and as runs.
+// TileSource against the plain evaluator: whole, in pieces, and as runs.
 #include "convert/movement.h"
 
 #include <gtest/gtest.h>
@@ -17,7 +17,7 @@ std::vector<std::byte> part(const std::vector<std::byte>& bytes, std::uint64_t b
           bytes.begin() + static_cast<std::ptrdiff_t>(end)};
 }
 
-TEST(TensorReader, GathersAnyRangeOfRandomExpressions) {
+TEST(TileSource, GathersAnyRangeOfRandomExpressions) {
   struct Kind {
     DType dtype;
     unsigned width;
@@ -30,7 +30,7 @@ TEST(TensorReader, GathersAnyRangeOfRandomExpressions) {
                          static_cast<int>(random.upto(8)));
     ASSERT_EQ(t.lazy.shape(), t.dense.shape) << "seed " << seed;
     std::vector<std::byte> expected = t.dense.bytes();
-    TensorReader reader(t.lazy);
+    TileSource reader(t.lazy);
     std::uint64_t n = t.dense.bits.size(), width = t.dense.width;
     for (int range = 0; range < 8; ++range) {
       std::uint64_t begin = range == 0 ? 0 : random.upto(n - 1);
@@ -44,13 +44,13 @@ TEST(TensorReader, GathersAnyRangeOfRandomExpressions) {
   }
 }
 
-TEST(TensorReader, NamesLongRunsOfRandomExpressions) {
+TEST(TileSource, NamesLongRunsOfRandomExpressions) {
   int with_runs = 0;
   for (unsigned seed = 0; seed < 60; ++seed) {
     RandomViews random(seed);
     Shape shape = {random.upto(2) + 1, 9000};
     Both t = random.grow(random.leaf(DType::F32, 4, shape), static_cast<int>(random.upto(3)));
-    TensorReader reader(t.lazy);
+    TileSource reader(t.lazy);
     if (!reader.long_runs()) continue;
     ++with_runs;
     std::uint64_t n = t.dense.bits.size(), width = t.dense.width;
@@ -68,19 +68,19 @@ TEST(TensorReader, NamesLongRunsOfRandomExpressions) {
   EXPECT_GT(with_runs, 10);
 }
 
-TEST(TensorReader, GathersWhatIsInterleavedOrConstant) {
+TEST(TileSource, GathersWhatIsInterleavedOrConstant) {
   // Columns of two tensors side by side are long runs only while the rows are long.
   std::vector<float> values(20000, 1.5f);
   Tensor a = Tensor::values("a", values, {2, 10000});
   Tensor wide[] = {a, a}, narrow[] = {a.reshape({2000, 10}), a.reshape({2000, 10})};
-  EXPECT_TRUE(TensorReader(Tensor::concat(1, wide)).long_runs());
-  EXPECT_FALSE(TensorReader(Tensor::concat(1, narrow)).long_runs());
-  EXPECT_FALSE(TensorReader(a.cast(DType::F16)).long_runs());
-  EXPECT_TRUE(TensorReader(Tensor::fill(DType::F32, {100}, 0.0)).long_runs());
-  EXPECT_FALSE(TensorReader(Tensor::fill(DType::F32, {100}, 1.0)).long_runs());
+  EXPECT_TRUE(TileSource(Tensor::concat(1, wide)).long_runs());
+  EXPECT_FALSE(TileSource(Tensor::concat(1, narrow)).long_runs());
+  EXPECT_FALSE(TileSource(a.cast(DType::F16)).long_runs());
+  EXPECT_TRUE(TileSource(Tensor::fill(DType::F32, {100}, 0.0)).long_runs());
+  EXPECT_FALSE(TileSource(Tensor::fill(DType::F32, {100}, 1.0)).long_runs());
   Tensor twos = Tensor::fill(DType::BF16, {3}, 2.0);
   std::uint16_t got[3] = {};
-  TensorReader(twos).gather(0, 3, std::as_writable_bytes(std::span(got)));
+  TileSource(twos).gather(0, 3, std::as_writable_bytes(std::span(got)));
   for (std::uint16_t bits : got) EXPECT_EQ(bits, 0x4000);
 }
 
