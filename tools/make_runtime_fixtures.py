@@ -31,6 +31,7 @@ REFERENCE = dict(
 SHAPES = {
     "base": {},
     "wide-rope": dict(heads=2, rope=16, kv_rank=24, q_rank=9, seed=2),
+    "equal-widths": dict(heads=3, rope=8, seed=8),
     "no-bias": dict(bias=False, seed=3, embed_scale=1.0),
     "no-shared-expert": dict(shared=0, experts=6, seed=4),
     "two-mtp-heads": dict(mtp=2, layers=1, heads=8, rope=2, seed=5),

@@ -19,6 +19,8 @@ Check at_least(std::string name, double measured, double limit, std::string why)
 // A copy that parts by rounding changes the likeliest token only where two are as good as
 // equal; a position in ten thousand is far more than that.
 constexpr double kFaithfulTop1 = 0.9999;
+// The KL limit is never below this: f32 logits of ordinary size do not resolve less.
+constexpr double kSmallestKl = 1e-8;
 
 }  // namespace
 
@@ -28,8 +30,8 @@ std::vector<Check> judge(const ModelComparison& c, const Thresholds& t, bool fai
   if (t.max_kl) {
     out.push_back(at_most("mean KL, nats", c.logits.mean_kl, *t.max_kl, asked));
   } else if (faithful) {
-    out.push_back(
-        at_most("mean KL, nats", c.logits.mean_kl, std::max(1e-8, c.tolerances.mean_kl), rounding));
+    out.push_back(at_most("mean KL, nats", c.logits.mean_kl,
+                          std::max(kSmallestKl, c.tolerances.mean_kl), rounding));
   } else {
     out.push_back(at_most("mean KL, nats", c.logits.mean_kl, kApproximationKl,
                           "the most that an approximation may cost unless --max-kl says"));
@@ -42,7 +44,7 @@ std::vector<Check> judge(const ModelComparison& c, const Thresholds& t, bool fai
   }
   if (t.min_top1) {
     out.push_back(at_least("top-1 agreement", c.logits.top1, *t.min_top1, asked));
-  } else if (faithful) {
+  } else if (faithful && c.tolerances.mean_kl <= kSmallestKl) {  // no weight was narrowed
     out.push_back(at_least("top-1 agreement", c.logits.top1, kFaithfulTop1,
                            "ties aside, the same token is likeliest"));
   }
@@ -67,7 +69,7 @@ std::vector<Check> judge(const ReferenceComparison& c, const Thresholds& t) {
                   t.max_abs.value_or(c.tolerances.logits_max_abs),
                   t.max_abs ? "given as an option" : "what rounding explains"),
           at_most("mean KL from the reference, nats", c.logits.mean_kl,
-                  t.max_kl.value_or(std::max(1e-8, c.tolerances.mean_kl)),
+                  t.max_kl.value_or(std::max(kSmallestKl, c.tolerances.mean_kl)),
                   t.max_kl ? "given as an option" : "what rounding explains")};
 }
 
