@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # clang-format and clang-tidy over everything that is ours; no finding is let through.
-# --fix rewrites what clang-format would change and does nothing else.
+# --fix rewrites what clang-format would change; --format checks that alone (seconds, where
+# clang-tidy takes some ten minutes on two cores).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -11,6 +12,7 @@ if [ "${1:-}" = --fix ]; then
 fi
 clang-format-14 --dry-run -Werror "${files[@]}"
 echo "clang-format: ${#files[@]} files, no findings"
+[ "${1:-}" != --format ] || exit 0
 
 mkdir -p build
 cmake --preset clang >build/lint.log 2>&1 || { cat build/lint.log; exit 1; }

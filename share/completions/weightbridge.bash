@@ -25,7 +25,8 @@ _weightbridge() {
     inspect) words="$source --tensors" ;;
     plan) words="$source $target" ;;
     convert)
-      words="$source $target -o --output --tokenizer --shard-size --threads --no-sync --sha256"
+      words="$source $target -o --output --tokenizer --calibrate --calibrate-steps"
+      words="$words --shard-size --threads --no-sync --sha256"
       words="$words --no-crc --force"
       ;;
     verify)

@@ -17,6 +17,8 @@ complete -c weightbridge -n "$targets" -l mtp -x -a 'drop keep' -d 'Multi-token 
 complete -c weightbridge -n "$targets" -l expert-widths -x -a 'document smart' -d 'Padding of experts'
 complete -c weightbridge -n "$converts" -s o -l output -r -d 'Folder to write'
 complete -c weightbridge -n "$converts" -l tokenizer -r -d 'tokenizer.json or its folder'
+complete -c weightbridge -n "$converts" -l calibrate -r -d 'Text to fold by'
+complete -c weightbridge -n "$converts" -l calibrate-steps -x -d 'Which foldings to make'
 complete -c weightbridge -n "$converts" -l shard-size -x -d 'Most bytes of one weight file'
 complete -c weightbridge -n "$converts" -l threads -x -d 'Threads to work on'
 complete -c weightbridge -n "$converts" -l no-sync -d 'Do not wait for the disk'

@@ -201,6 +201,15 @@ class Output(ProgramTest):
         self.assertEqual(metadata["format"], "mlx")
         self.assertEqual(tensors["model.embed_tokens.weight"][1], [4096, 128])
 
+    def test_inspect_knows_its_own_folders(self):
+        out = self.dir / "out"
+        self.succeed("convert", TINY, "-o", out, "--target", "shape-match", "--no-sync")
+        run = self.succeed("inspect", out)
+        self.assertRegex(run.stdout, r"written by +weightbridge [\d.]+, target shape-match, "
+                                     r"from recipe deepseek-from-scratch")
+        self.assertIn("model_type deepseek_v3", run.stdout)
+        self.assertEqual(run.stderr, "")
+
     def test_text_account_of_convert(self):
         run = self.succeed("convert", TINY, "-o", self.dir / "o", "--target", "shape-match")
         for words in ("left out", "alias", "mapped", "made up", "11 losses", "files written to",
