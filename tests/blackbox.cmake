@@ -44,3 +44,10 @@ wb_blackbox(variants variants_test.py TORCH ARGS Variants)
 wb_blackbox(exact_class_axes ../mlx/test_axes.py TORCH)
 wb_blackbox(exact_class exact_class_test.py TORCH ARGS ExactClass.test_on_the_stand_in)
 wb_blackbox(exact_class_on_mlx exact_class_test.py ARGS ExactClass.test_on_real_mlx)
+
+# verify: the sample, the fixtures that PyTorch made, recipes that are wrong on purpose; the
+# report laid out by a browser; references that a PyTorch program exports.
+wb_blackbox(verify_sample verify_test.py ARGS Sample)
+wb_blackbox(verify_fixtures verify_test.py ARGS Fixtures)
+wb_blackbox(verify_report verify_test.py ARGS Reports)
+wb_blackbox(verify_export verify_test.py TORCH ARGS Export)

@@ -8,9 +8,11 @@ debian() {
   case $1 in
     build) echo g++ cmake ninja-build pkg-config libcli11-dev libfmt-dev nlohmann-json3-dev \
              libtomlplusplus-dev libxxhash-dev libssl-dev zlib1g-dev libdeflate-dev libonig-dev \
-             libhwy-dev libopenblas-dev \
+             libhwy-dev libopenblas-serial-dev \
              libgtest-dev libgmock-dev ;;
-    test) echo python3-torch python3-numpy ;;
+    test) echo python3-torch python3-numpy chromium
+          # Node.js from elsewhere brings its own npm, beside which Debian's does not install.
+          command -v npm >/dev/null || echo npm ;;
     lint) echo clang-14 clang-format-14 clang-tidy-14 ;;
     bench) echo libbenchmark-dev python3-torch python3-numpy ;;
     *) return 1 ;;

@@ -4,20 +4,17 @@
 #include <charconv>
 #include <cmath>
 #include <filesystem>
-#include <limits>
 #include <map>
 #include <memory>
 
 #include "base/progress.h"
-#include "calibrate/calibrate.h"
 #include "cli/account.h"
+#include "cli/calibration.h"
 #include "cli/cli.h"
 #include "cli/folder.h"
 #include "cli/interrupt.h"
-#include "cli/model.h"
 #include "cli/source.h"
 #include "convert/convert.h"
-#include "verify/verify.h"
 
 namespace wb::cli {
 
@@ -26,8 +23,8 @@ namespace {
 struct Flags {
   SourceFlags source;
   TargetFlags target;
+  CalibrationFlags calibration;
   std::string output, tokenizer, shard_size = "5GiB";
-  std::string calibrate, calibrate_steps = "all";
   unsigned threads = 0;
   bool no_sync = false, sha256 = false, no_crc = false, force = false;
 };
@@ -55,23 +52,23 @@ std::uint64_t parse_size(const std::string& text) {
 // this machine goes in: the same conversion elsewhere makes the same bytes.
 Json manifest(const Flags& flags, const Checkpoint& checkpoint, const CanonicalModel& model,
               const LoweredModel& lowered) {
-  return Json{
-      {"tool", "weightbridge"},
-      {"version", WB_VERSION},
-      {"container", name(checkpoint.container)},
-      {"recipe", model.recipe},
-      {"prefix", model.prefix},
-      {"target", lowered.target},
-      {"dtype", flags.target.dtype},
-      {"mtp", flags.target.mtp},
-      {"expert_widths", flags.target.widths},
-      {"calibrate_steps", flags.calibrate.empty() ? Json(nullptr) : Json(flags.calibrate_steps)},
-      {"shard_size", parse_size(flags.shard_size)},
-      {"settings", settings_json(model)},
-      {"dims", dims_json(model)},
-      {"spec", to_json(model.spec)},
-      {"sums", sums_json(sums_of(lowered))},
-      {"losses", losses_json(lowered)}};
+  return Json{{"tool", "weightbridge"},
+              {"version", WB_VERSION},
+              {"container", name(checkpoint.container)},
+              {"recipe", model.recipe},
+              {"prefix", model.prefix},
+              {"target", lowered.target},
+              {"dtype", flags.target.dtype},
+              {"mtp", flags.target.mtp},
+              {"expert_widths", flags.target.widths},
+              {"calibrate_steps",
+               flags.calibration.text.empty() ? Json(nullptr) : Json(flags.calibration.steps)},
+              {"shard_size", parse_size(flags.shard_size)},
+              {"settings", settings_json(model)},
+              {"dims", dims_json(model)},
+              {"spec", to_json(model.spec)},
+              {"sums", sums_json(sums_of(lowered))},
+              {"losses", losses_json(lowered)}};
 }
 
 std::vector<SourceCheck> checks_of(const Checkpoint& checkpoint) {
@@ -155,42 +152,6 @@ Json document(const Flags& flags, const Checkpoint& checkpoint, const CanonicalM
               {"remarks", folder.remarks}};
 }
 
-// Tokens of the calibration file: a text, or ids as --tokens takes them elsewhere.
-std::vector<std::vector<std::uint32_t>> calibration_windows(const Flags& flags,
-                                                            const ModelSpec& spec) {
-  const bool ids = flags.calibrate.ends_with(".u16") || flags.calibrate.ends_with(".u32") ||
-                   flags.calibrate.ends_with(".safetensors");
-  const std::vector<std::uint32_t> tokens =
-      ids ? parse_tokens(flags.calibrate, spec.vocab_size)
-          : require_tokenizer(flags.tokenizer, flags.source.path)
-                .encode(read_text_file(flags.calibrate));
-  return cut_windows(tokens, default_window(spec), std::numeric_limits<std::uint64_t>::max())
-      .tokens;
-}
-
-// Runs the source on the calibration text when there is one; what it found goes to `remarks`.
-std::optional<CalibrationResult> calibrate(const Flags& flags, const CanonicalModel& model,
-                                           std::vector<std::string>& remarks) {
-  if (flags.calibrate.empty()) return std::nullopt;
-  if (target_from_name(flags.target.target) != TargetKind::stock) {
-    throw Error(Code::usage, "--calibrate is for --target stock")
-        .actual("--target " + flags.target.target)
-        .advice("The exact target loses nothing that a calibration could give back.");
-  }
-  CalibrationResult result =
-      calibrate_stock(model, calibration_windows(flags, model.spec),
-                      steps_from_names(flags.calibrate_steps), flags.threads);
-  std::string errors;
-  for (const double e : result.fit_error)
-    errors += fmt::format("{}{:.3f}", errors.empty() ? "" : ", ", e);
-  remarks.push_back(fmt::format(
-      "Calibrated ({}) on {} tokens of {}; the direction that stands for 1 errs by {} (root mean "
-      "square, by layer). verify measures what it is worth.",
-      flags.calibrate_steps, grouped(result.tokens),
-      std::filesystem::path(flags.calibrate).filename().string(), errors));
-  return result;
-}
-
 // Cheap refusals before the work; the writer checks again when it makes the folder.
 void refuse_early(const Flags& flags) {
   parse_size(flags.shard_size);
@@ -208,9 +169,9 @@ int convert_command(const Flags& flags, bool json) {
   const CanonicalModel model =
       apply_source(flags.source, recognise_source(flags.source, checkpoint), checkpoint);
   std::vector<std::string> remarks;
-  const std::optional<CalibrationResult> calibration = calibrate(flags, model, remarks);
-  LoweredModel lowered =
-      lower_source(flags.target, model, calibration ? &calibration->values : nullptr);
+  const auto calibration = run_calibration(flags.calibration, flags.source, flags.target,
+                                           flags.tokenizer, model, flags.threads, remarks);
+  LoweredModel lowered = lower_source(flags.target, model, values_of(calibration));
   FolderFiles folder = tokenizer_files(flags.tokenizer, flags.source.path, model.spec.vocab_size);
   folder.remarks.insert(folder.remarks.begin(), remarks.begin(), remarks.end());
   add_class_file(lowered, folder);
@@ -245,15 +206,7 @@ void add_convert(CLI::App& app, Session& session) {
                    "tokenizer.json, or the folder with it (default: looked for beside SRC)")
       ->check(not_a_flag)
       ->option_text("PATH");
-  command
-      ->add_option("--calibrate", flags->calibrate,
-                   "Text to fit the stock target on, so that it comes closer to the source")
-      ->check(not_a_flag)
-      ->option_text("FILE");
-  command
-      ->add_option("--calibrate-steps", flags->calibrate_steps,
-                   "Which fits to make: biases,router,positions,spare")
-      ->option_text("NAMES [all]");
+  add_calibration_flags(*command, flags->calibration);
   command->add_option("--shard-size", flags->shard_size, "Most bytes of one weight file")
       ->option_text("SIZE [5GiB]");
   command->add_option("--threads", flags->threads, "Threads to work on (default: every core)")

@@ -4,6 +4,7 @@
 
 #include "base/progress.h"
 #include "cli/account.h"
+#include "cli/calibration.h"
 #include "cli/cli.h"
 #include "cli/source.h"
 
@@ -68,11 +69,15 @@ std::string text(const Checkpoint& checkpoint, const CanonicalModel& model,
   return out + account_text(lowered) + losses_text(lowered) + "Nothing has been written.\n";
 }
 
-int plan(const SourceFlags& source, const TargetFlags& target, bool json) {
+int plan(const SourceFlags& source, const TargetFlags& target, const CalibrationFlags& calibrate,
+         bool json) {
   const Checkpoint checkpoint = open_source(source);
   const CanonicalModel model =
       apply_source(source, recognise_source(source, checkpoint), checkpoint);
-  const LoweredModel lowered = lower_source(target, model);
+  std::vector<std::string> remarks;
+  const auto calibration = run_calibration(calibrate, source, target, "", model, 0, remarks);
+  LoweredModel lowered = lower_source(target, model, values_of(calibration));
+  lowered.reasons.insert(lowered.reasons.end(), remarks.begin(), remarks.end());
   if (!json) {
     print(text(checkpoint, model, lowered));
     return kDone;
@@ -99,6 +104,7 @@ void add_plan(CLI::App& app, Session& session) {
   struct Flags {
     SourceFlags source;
     TargetFlags target;
+    CalibrationFlags calibration;
   };
   auto flags = std::make_shared<Flags>();
   CLI::App* command = app.add_subcommand(
@@ -106,9 +112,12 @@ void add_plan(CLI::App& app, Session& session) {
       "Say what convert would write: every tensor, from what, by which steps, what is lost");
   add_source_flags(*command, flags->source);
   add_target_flags(*command, flags->target);
+  add_calibration_flags(*command, flags->calibration);
   add_json_flag(*command, session);
   command->callback([&session, flags] {
-    session.run = [&session, flags] { return plan(flags->source, flags->target, session.json); };
+    session.run = [&session, flags] {
+      return plan(flags->source, flags->target, flags->calibration, session.json);
+    };
   });
 }
 

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "base/threads.h"
 #include "recipe/eval.h"
 #include "tensor/element.h"
 #include "tensor/read.h"
@@ -46,6 +47,39 @@ std::string printed(double value) {
   return text;
 }
 
+// The elements of a stretch that differ: how many, and the one that differs most.
+struct Worst {
+  std::uint64_t bad = 0, at = 0;
+  double difference = -1, a = 0, b = 0;
+
+  void take(double d, double x, double y, std::uint64_t where) {
+    if (d <= difference || std::isnan(difference)) return;  // a NaN is as bad as can be
+    difference = d;
+    a = x;
+    b = y;
+    at = where;
+  }
+  void join(const Worst& later) {
+    bad += later.bad;
+    if (later.bad > 0) take(later.difference, later.a, later.b, later.at);
+  }
+};
+
+Worst worst_of(const std::vector<double>& left, const std::vector<double>& right,
+               std::uint64_t begin, double relative, double absolute) {
+  Worst worst;
+  for (std::size_t i = 0; i < left.size(); ++i) {
+    double x = left[i], y = right[i];
+    // Infinities of one sign differ by NaN and are equal; a NaN equals nothing.
+    if (x == y) continue;
+    double difference = std::fabs(x - y);
+    if (difference <= relative * std::fabs(y) + absolute) continue;
+    ++worst.bad;
+    worst.take(difference, x, y, begin + i);
+  }
+  return worst;
+}
+
 const Shape& shape_of(const Value& value) {
   if (const auto* generated = std::get_if<Generated>(&value)) return generated->shape;
   return std::get<Tensor>(value).shape();
@@ -65,31 +99,25 @@ Comparison compare_values(const Tensor& a, const Value& b, double tolerance) {
     }
   }
   Rounding own = tolerance > 0 ? rounding(a.dtype()) : Rounding{0, 0};
-  double worst = -1, worst_a = 0, worst_b = 0;
-  std::uint64_t at = 0, bad = 0, n = a.numel();
-  for (std::uint64_t begin = 0; begin < n; begin += kPiece) {
-    std::uint64_t end = std::min(n, begin + kPiece);
-    std::vector<double> left = read_doubles(a, begin, end), right;
-    if (other != nullptr) right = read_doubles(*other, begin, end);
-    for (std::uint64_t i = 0; i < end - begin; ++i) {
-      double x = left[i], y = generated != nullptr ? generated->at(begin + i) : right[i];
-      double difference = std::fabs(x - y);
-      // Infinities of one sign differ by NaN and are equal; a NaN equals nothing.
-      if (x == y) continue;
-      if (difference <= (tolerance + own.relative) * std::fabs(y) + own.absolute) continue;
-      ++bad;
-      if (!(difference <= worst) && !std::isnan(worst)) {
-        worst = difference;
-        worst_a = x;
-        worst_b = y;
-        at = begin + i;
-      }
+  std::uint64_t n = a.numel();
+  std::vector<Worst> pieces(static_cast<std::size_t>((n + kPiece - 1) / kPiece));
+  parallel_for(pieces.size(), 0, [&](std::size_t p, unsigned) {
+    std::uint64_t begin = p * kPiece, end = std::min(n, begin + kPiece);
+    std::vector<double> left = read_doubles(a, begin, end), right(left.size());
+    if (other != nullptr) {
+      right = read_doubles(*other, begin, end);
+    } else {
+      generated->fill(begin, end, right.data());
     }
-  }
-  if (bad == 0) return {};
-  return {std::to_string(bad) + " of " + std::to_string(n) + " elements differ, the largest " +
-          "difference is " + printed(worst) + " at element " + std::to_string(at) + " (" +
-          printed(worst_a) + ", not " + printed(worst_b) + ")"};
+    pieces[p] = worst_of(left, right, begin, tolerance + own.relative, own.absolute);
+  });
+  Worst worst;
+  for (const Worst& piece : pieces) worst.join(piece);
+  if (worst.bad == 0) return {};
+  return {std::to_string(worst.bad) + " of " + std::to_string(n) +
+          " elements differ, the largest " + "difference is " + printed(worst.difference) +
+          " at element " + std::to_string(worst.at) + " (" + printed(worst.a) + ", not " +
+          printed(worst.b) + ")"};
 }
 
 bool equal_bytes(const Tensor& a, const Tensor& b) {

@@ -16,7 +16,8 @@ namespace wb {
 // Values by formula that nothing is stored of, to compare tensors with.
 struct Generated {
   Shape shape;
-  std::function<double(std::uint64_t)> at;  // by row-major index
+  // Values [begin, end) by row-major index, into `out`; safe from many threads.
+  std::function<void(std::uint64_t begin, std::uint64_t end, double* out)> fill;
 };
 using Value = std::variant<std::int64_t, double, bool, std::string, Tensor, Generated>;
 

@@ -115,14 +115,25 @@ Value Evaluator::method(const Expr& expr) {
     case Fn::inv_freq: {
       std::uint64_t dim = size(*args[0]);
       double base = real(*args[1]);
-      return Generated{{dim / 2}, [dim, base](std::uint64_t j) {
-                         return std::pow(base,
-                                         -2.0 * static_cast<double>(j) / static_cast<double>(dim));
+      return Generated{{dim / 2}, [dim, base](std::uint64_t begin, std::uint64_t end, double* out) {
+                         for (std::uint64_t j = begin; j < end; ++j) {
+                           *out++ = std::pow(
+                               base, -2.0 * static_cast<double>(j) / static_cast<double>(dim));
+                         }
                        }};
     }
     case Fn::tril: {
       std::uint64_t n = size(*args[0]);
-      return Generated{{n, n}, [n](std::uint64_t i) { return i / n >= i % n ? 1.0 : 0.0; }};
+      return Generated{{n, n}, [n](std::uint64_t begin, std::uint64_t end, double* out) {
+                         std::uint64_t row = begin / n, column = begin % n;
+                         for (std::uint64_t i = begin; i < end; ++i) {
+                           *out++ = row >= column ? 1.0 : 0.0;
+                           if (++column == n) {
+                             column = 0;
+                             ++row;
+                           }
+                         }
+                       }};
     }
     default:
       break;
@@ -132,7 +143,7 @@ Value Evaluator::method(const Expr& expr) {
     Shape to = shape(expr, 1);
     if (numel(to) != numel(generated->shape))
       shape_error(expr, "changes the size", generated->shape);
-    return Generated{std::move(to), std::move(generated->at)};
+    return Generated{std::move(to), std::move(generated->fill)};
   }
   auto* subject_tensor = std::get_if<Tensor>(&receiver);
   if (subject_tensor == nullptr) wrong_type(*args[0], "a tensor", receiver);
