@@ -11,6 +11,7 @@
 #include <random>
 #include <vector>
 
+#include "base/error.h"
 #include "tensor/read.h"
 #include "tensor/tensor.h"
 
@@ -143,6 +144,21 @@ TEST(Compute, MatmulIsTheRoundedWideProductForEveryRange) {
     EXPECT_EQ(columns[i], got[i * n + 3]);
     EXPECT_EQ(columns[m + i], got[i * n + 4]);
   }
+}
+
+// 1 + 2^-8 is half way between neighbours in bf16: the sum is rounded once, from f64, so a
+// term of 2^-40 decides it.
+TEST(Compute, AddSumsWideAndRoundsOnce) {
+  Tensor a = Tensor::values("a", std::vector<float>{1.0f, 1.0f, 1.0f, -2.0f}, {2, 2});
+  Tensor b = Tensor::values("b", std::vector<float>{0x1p-8f, 0x1p-8f, 3.0f, 2.0f}, {2, 2});
+  Tensor tiny = Tensor::values("c", std::vector<float>{0x1p-40f, 0, 0, 0}, {2, 2});
+  EXPECT_EQ(read_f32(Tensor::add(a, b, DType::BF16)),
+            (std::vector<float>{1.0f, 1.0f, 4.0f, 0.0f}));
+  Tensor wide = Tensor::add(b, tiny, DType::F64);
+  EXPECT_EQ(read_f32(Tensor::add(a, wide, DType::BF16))[0], 1.0078125f);
+  EXPECT_EQ(Tensor::add(a, b, DType::F32).sources(), (std::vector<std::string>{"a", "b"}));
+  EXPECT_FALSE(Tensor::add(a, b, DType::F32).is_movement());
+  EXPECT_THROW(Tensor::add(a, b.reshape({4}), DType::F32), Error);
 }
 
 TEST(Compute, ScaleRoundsOnceAndCastsCompose) {
