@@ -29,25 +29,4 @@ target_compile_definitions(wb_dep_toml INTERFACE TOML_EXCEPTIONS=1)
 pkg_check_modules(HWY REQUIRED IMPORTED_TARGET libhwy)
 add_library(wb_dep_hwy INTERFACE)
 target_link_libraries(wb_dep_hwy INTERFACE PkgConfig::HWY)
-# A BLAS for large products; without one our own kernels do all of them, slower. The serial
-# build, linked statically, where there is one: our own threads share out the tiles, and the
-# threaded build starts a pool of its own in every process, before main.
-find_library(OPENBLAS_SERIAL NAMES libopenblas.a
-             PATHS "/usr/lib/${CMAKE_LIBRARY_ARCHITECTURE}/openblas-serial" NO_DEFAULT_PATH)
-find_path(OPENBLAS_SERIAL_INCLUDE NAMES cblas.h
-          PATHS "/usr/include/${CMAKE_LIBRARY_ARCHITECTURE}/openblas-serial" NO_DEFAULT_PATH)
-if(OPENBLAS_SERIAL AND OPENBLAS_SERIAL_INCLUDE)
-  add_library(wb_openblas_serial STATIC IMPORTED)
-  set_target_properties(wb_openblas_serial PROPERTIES IMPORTED_LOCATION "${OPENBLAS_SERIAL}"
-                        INTERFACE_INCLUDE_DIRECTORIES "${OPENBLAS_SERIAL_INCLUDE}")
-else()
-  pkg_check_modules(OPENBLAS IMPORTED_TARGET openblas)
-endif()
-add_library(wb_dep_blas INTERFACE)
-if(TARGET wb_openblas_serial)
-  target_link_libraries(wb_dep_blas INTERFACE wb_openblas_serial)
-  target_compile_definitions(wb_dep_blas INTERFACE WB_HAVE_OPENBLAS)
-elseif(OPENBLAS_FOUND)
-  target_link_libraries(wb_dep_blas INTERFACE PkgConfig::OPENBLAS)
-  target_compile_definitions(wb_dep_blas INTERFACE WB_HAVE_OPENBLAS)
-endif()
+# OpenBLAS is loaded at run time where it is there (src/ops/blas.h).

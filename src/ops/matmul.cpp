@@ -2,20 +2,16 @@
 #include "ops/matmul.h"
 
 #include <algorithm>
-#include <mutex>
 
 #include "base/threads.h"
+#include "ops/blas.h"
 #include "ops/simd.h"
-
-#ifdef WB_HAVE_OPENBLAS
-#include <cblas.h>
-#endif
 
 namespace wb::ops {
 
 namespace {
 
-// Rows below which our own dot kernel is faster than packing for BLAS (bench/matmul).
+// Rows below which our own dot kernel is used: packing for BLAS pays for itself only beyond.
 constexpr std::size_t kBlasRows = 6;
 // Multiplications below which starting a thread costs more than it saves.
 constexpr std::size_t kThreadWork = std::size_t{1} << 21;
@@ -46,39 +42,13 @@ void plain_nn(std::size_t m, std::size_t n, std::size_t k, const float* a, std::
   }
 }
 
-#ifdef WB_HAVE_OPENBLAS
-// Our own threads share out the tiles; a BLAS that starts threads of its own would both
-// oversubscribe the cores and make results depend on their number.
-void single_threaded_blas() {
-  static std::once_flag once;
-  std::call_once(once, [] { openblas_set_num_threads(1); });
-}
-void blas(CBLAS_TRANSPOSE trans_b, std::size_t m, std::size_t n, std::size_t k, const float* a,
-          std::size_t lda, const float* b, std::size_t ldb, float* c, std::size_t ldc) {
-  single_threaded_blas();
-  auto i = [](std::size_t v) { return static_cast<blasint>(v); };
-  cblas_sgemm(CblasRowMajor, CblasNoTrans, trans_b, i(m), i(n), i(k), 1.0f, a, i(lda), b, i(ldb),
-              0.0f, c, i(ldc));
-}
-#endif
-
 }  // namespace
-
-bool has_blas() {
-#ifdef WB_HAVE_OPENBLAS
-  return true;
-#else
-  return false;
-#endif
-}
 
 void gemm_nt(Kernels kernels, std::size_t m, std::size_t n, std::size_t k, const float* a,
              std::size_t lda, const float* b, std::size_t ldb, float* c, std::size_t ldc) {
   if (m == 0 || n == 0) return;
   if (kernels == Kernels::plain || k == 0) return plain_nt(m, n, k, a, lda, b, ldb, c, ldc);
-#ifdef WB_HAVE_OPENBLAS
-  if (m >= kBlasRows) return blas(CblasTrans, m, n, k, a, lda, b, ldb, c, ldc);
-#endif
+  if (m >= kBlasRows && has_blas()) return blas_gemm(true, m, n, k, a, lda, b, ldb, c, ldc);
   simd_gemm_nt(m, n, k, a, lda, b, ldb, c, ldc);
 }
 
@@ -86,9 +56,7 @@ void gemm_nn(Kernels kernels, std::size_t m, std::size_t n, std::size_t k, const
              std::size_t lda, const float* b, std::size_t ldb, float* c, std::size_t ldc) {
   if (m == 0 || n == 0) return;
   if (kernels == Kernels::plain || k == 0) return plain_nn(m, n, k, a, lda, b, ldb, c, ldc);
-#ifdef WB_HAVE_OPENBLAS
-  if (m >= kBlasRows) return blas(CblasNoTrans, m, n, k, a, lda, b, ldb, c, ldc);
-#endif
+  if (m >= kBlasRows && has_blas()) return blas_gemm(false, m, n, k, a, lda, b, ldb, c, ldc);
   simd_gemm_nn(m, n, k, a, lda, b, ldb, c, ldc);
 }
 

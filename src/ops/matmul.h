@@ -31,7 +31,4 @@ struct Linear {
 void linear(Kernels kernels, const float* x, std::size_t rows, const Linear& layer, float* y,
             unsigned threads);
 
-// Whether the fast form may call a BLAS in this build.
-bool has_blas();
-
 }  // namespace wb::ops

@@ -91,6 +91,7 @@ Floats queries(const BlockContext& c, const BoundBlock& b, const Dims& d, const 
   rotate_tails(c, d, angles, q, n, d.heads);
   const float content = static_cast<float>(c.spec.scale_nope());
   const float position = static_cast<float>(c.spec.scale_rope());
+  WB_CHECK(d.key() > 0);
   for (std::size_t i = 0; i < q.size(); ++i) q[i] *= i % d.key() < d.nope ? content : position;
   return q;
 }

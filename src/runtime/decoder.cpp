@@ -104,11 +104,13 @@ KvCache::KvCache(KvCache&&) noexcept = default;
 KvCache& KvCache::operator=(KvCache&&) noexcept = default;
 std::size_t KvCache::size() const { return impl_->layers.empty() ? 0 : impl_->layers[0].size; }
 std::size_t KvCache::floats_per_token() const {
+  const std::size_t tokens = size();
+  if (tokens == 0) return 0;
   std::size_t floats = 0;
   for (const LayerCache& l : impl_->layers) {
     floats += l.latent.size() + l.k_rope.size() + l.k.size() + l.v.size();
   }
-  return size() == 0 ? 0 : floats / size();
+  return floats / tokens;
 }
 
 struct Decoder::Impl {

@@ -23,6 +23,7 @@ void read_node(const Node& node, std::uint64_t begin, std::uint64_t end, std::by
 // Copies one innermost run of `n` elements of `size` bytes.
 void copy_run(const std::byte* src, std::int64_t src_stride, std::byte* dst,
               std::int64_t dst_stride, std::uint64_t n, unsigned size) {
+  WB_CHECK(src != nullptr);
   if (src_stride == 1 && dst_stride == 1) {
     std::memcpy(dst, src, n * size);
     return;

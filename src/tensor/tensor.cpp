@@ -130,7 +130,8 @@ Tensor Tensor::fill(DType dtype, Shape shape, double value) {
   WB_CHECK(can_convert(DType::F64, dtype) || value == 0.0);
   auto node = std::make_shared<Node>(Node{NodeKind::fill, dtype, "", nullptr, value, {}});
   std::string text = value == 0.0 ? "zeros" : value == 1.0 ? "ones" : std::to_string(value);
-  Tensor t = of_node(node, dtype, shape, step(text + to_string(shape), {}));
+  auto how = step(text + to_string(shape), {});
+  Tensor t = of_node(node, dtype, std::move(shape), std::move(how));
   if (t.numel() > 0) {
     Box box = t.boxes_->front();
     for (BoxAxis& axis : box.axes) {

@@ -12,6 +12,11 @@ namespace wb {
 
 namespace {
 
+// The larger of both; a NaN is larger than everything, and stays.
+void keep_larger(double& largest, double value) {
+  if (!(value <= largest) && !std::isnan(largest)) largest = value;
+}
+
 double log_sum_exp(std::span<const float> row) {
   double top = *std::max_element(row.begin(), row.end());
   double sum = 0;
@@ -60,13 +65,12 @@ void LogitComparison::add(std::span<const float> a, std::span<const float> b, st
     double mean = std::accumulate(x.begin(), x.end(), 0.0) / static_cast<double>(vocab);
     for (std::size_t i = 0; i < vocab; ++i) {
       double difference = std::fabs(static_cast<double>(x[i]) - static_cast<double>(y[i]));
-      // A NaN on either side must not hide behind a comparison that is false.
-      if (!(difference <= sum_.max_abs)) sum_.max_abs = difference;
+      keep_larger(sum_.max_abs, difference);
       square_sum_ += (static_cast<double>(x[i]) - mean) * (static_cast<double>(x[i]) - mean);
     }
     double kl = kl_divergence(x, y);
     sum_.mean_kl += kl;
-    if (!(kl <= sum_.max_kl)) sum_.max_kl = kl;
+    keep_larger(sum_.max_kl, kl);
     auto best_a = top_five(x), best_b = top_five(y);
     sum_.top1 += best_a[0] == best_b[0] ? 1 : 0;
     std::size_t count = std::min<std::size_t>(vocab, best_a.size()), shared = 0;
@@ -110,7 +114,7 @@ void HiddenComparison::add(std::span<const float> a, std::span<const float> b) {
   WB_CHECK(a.size() == b.size());
   for (std::size_t i = 0; i < a.size(); ++i) {
     double x = a[i], difference = x - static_cast<double>(b[i]);
-    if (!(std::fabs(difference) <= max_abs_)) max_abs_ = std::fabs(difference);
+    keep_larger(max_abs_, std::fabs(difference));
     difference_ += difference * difference;
     norm_ += x * x;
   }

@@ -57,7 +57,7 @@ std::vector<Check> judge(const ModelComparison& c, const Thresholds& t, bool fai
     double worst = 0;
     for (const LayerComparison& layer : c.layers) {
       double units = layer.hidden.relative / layer.tolerance;
-      if (!(units <= worst)) worst = units;  // keeps a NaN
+      if (!(units <= worst) && !std::isnan(worst)) worst = units;  // a NaN stays
     }
     out.push_back(at_most("worst layer, in units of its tolerance", worst, 1.0, rounding));
   }

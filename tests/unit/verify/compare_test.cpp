@@ -51,10 +51,12 @@ TEST(Compare, TopFiveCountsWhatIsShared) {
 TEST(Compare, NotANumberNeverPasses) {
   const float nan = std::numeric_limits<float>::quiet_NaN();
   LogitComparison c;
-  const float a[] = {1, 2}, b[] = {1, nan};
+  const float a[] = {1, 2}, b[] = {nan, 2};
   c.add(a, b, 2);
+  c.add(a, a, 2);  // what comes after a NaN does not hide it
   HiddenComparison h;
   h.add(a, b);
+  h.add(a, a);
   ModelComparison m;
   m.logits = c.result();
   m.layers.push_back({h.result(), {}, 1e-5});
