@@ -121,6 +121,7 @@ ModelComparison compare_models(const Decoder& source, const Decoder& output, con
   ModelComparison out;
   out.windows = windows.tokens.size();
   out.window = windows.window;
+  out.weight_roundoff = options.weight_roundoff;
   ForwardOptions forward;
   forward.hidden = forward.router = true;
   forward.threads = options.threads;

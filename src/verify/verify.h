@@ -48,6 +48,7 @@ struct LayerComparison {
 
 struct ModelComparison {
   std::uint64_t windows = 0, window = 0;
+  double weight_roundoff = 0x1p-24;  // of the folder's weights, from CompareOptions
   LogitStats logits;
   LossStats source, output;
   LossStats difference;  // mean and standard error of (output - source) per token, paired
