@@ -152,8 +152,7 @@ TEST(Compute, AddSumsWideAndRoundsOnce) {
   Tensor a = Tensor::values("a", std::vector<float>{1.0f, 1.0f, 1.0f, -2.0f}, {2, 2});
   Tensor b = Tensor::values("b", std::vector<float>{0x1p-8f, 0x1p-8f, 3.0f, 2.0f}, {2, 2});
   Tensor tiny = Tensor::values("c", std::vector<float>{0x1p-40f, 0, 0, 0}, {2, 2});
-  EXPECT_EQ(read_f32(Tensor::add(a, b, DType::BF16)),
-            (std::vector<float>{1.0f, 1.0f, 4.0f, 0.0f}));
+  EXPECT_EQ(read_f32(Tensor::add(a, b, DType::BF16)), (std::vector<float>{1.0f, 1.0f, 4.0f, 0.0f}));
   Tensor wide = Tensor::add(b, tiny, DType::F64);
   EXPECT_EQ(read_f32(Tensor::add(a, wide, DType::BF16))[0], 1.0078125f);
   EXPECT_EQ(Tensor::add(a, b, DType::F32).sources(), (std::vector<std::string>{"a", "b"}));
