@@ -180,7 +180,7 @@ class Chain {
 
 std::vector<std::int32_t> as_ints(const std::vector<std::byte>& bytes) {
   std::vector<std::int32_t> out(bytes.size() / 4);
-  std::memcpy(out.data(), bytes.data(), bytes.size());
+  if (!bytes.empty()) std::memcpy(out.data(), bytes.data(), bytes.size());
   return out;
 }
 
