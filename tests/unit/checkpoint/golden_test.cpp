@@ -154,7 +154,6 @@ TEST(GoldenRefused, AWholeModuleHoldsNoReadableTensor) {
 
 TEST(Sample, TheTinyCheckpointOpensInMilliseconds) {
   const std::string path = std::string(WB_SOURCE_DIR) + "/samples/tiny/tiny-deepseek.pt";
-  if (!std::ifstream(path)) GTEST_SKIP() << "samples/tiny is not there";
   const auto start = std::chrono::steady_clock::now();
   const Checkpoint checkpoint = open_checkpoint(path);
   const auto elapsed = std::chrono::steady_clock::now() - start;
