@@ -40,7 +40,7 @@ constexpr std::uint64_t kDeflateMaxRatio = 1032;
   throw Error(Code::zip_unsupported, "the zip archive " + what)
       .advice("Save the checkpoint again with torch.save, or re-zip it stored and unencrypted.");
 }
-std::string quoted(std::string_view name) { return "\"" + printable(name) + "\""; }
+std::string in_quotes(std::string_view name) { return "\"" + printable(name) + "\""; }
 
 struct Directory {
   std::uint64_t offset = 0, size = 0, count = 0;
@@ -127,18 +127,19 @@ Directory read_directory_place(Bytes bytes) {
 void apply_zip64(Bytes extra, ZipEntry& entry) {
   bool seen = false;
   for (std::uint64_t at = 0; at < extra.size();) {
-    if (!within(extra, at, 4)) fail("has a malformed extra field at " + quoted(entry.name));
+    if (!within(extra, at, 4)) fail("has a malformed extra field at " + in_quotes(entry.name));
     const std::uint16_t id = load_u16(extra, at);
     const std::uint64_t length = load_u16(extra, at + 2);
     if (!within(extra, at + 4, length)) {
-      fail("has a malformed extra field at " + quoted(entry.name));
+      fail("has a malformed extra field at " + in_quotes(entry.name));
     }
     if (id == 1) {
-      if (std::exchange(seen, true)) fail("has two zip64 fields at " + quoted(entry.name));
+      if (std::exchange(seen, true)) fail("has two zip64 fields at " + in_quotes(entry.name));
       Bytes fields = extra.subspan(at + 4, length);
       for (std::uint64_t* field : {&entry.size, &entry.compressed_size, &entry.header_offset}) {
         if (*field != kMax32) continue;
-        if (fields.size() < 8) fail("has a zip64 field that is too short at " + quoted(entry.name));
+        if (fields.size() < 8)
+          fail("has a zip64 field that is too short at " + in_quotes(entry.name));
         *field = load_u64(fields, 0);
         fields = fields.subspan(8);
       }
@@ -150,7 +151,7 @@ void apply_zip64(Bytes extra, ZipEntry& entry) {
 void check_entry_name(std::string_view name) {
   auto refuse = [&](const char* why) {
     throw Error(Code::zip_structure,
-                "the zip archive names an entry " + quoted(name) + ", which " + why)
+                "the zip archive names an entry " + in_quotes(name) + ", which " + why)
         .advice("torch.save writes no such names; do not trust this file.");
   };
   if (name.empty()) refuse("is empty");
@@ -187,10 +188,10 @@ ZipEntry read_central(Bytes bytes, std::uint64_t& at, std::uint64_t end) {
   check_entry_name(entry.name);
   const std::uint16_t flags = load_u16(directory, at + 8), method = load_u16(directory, at + 10);
   if ((flags & (kEncrypted | kStrong | kMasked)) != 0) {
-    unsupported("holds an encrypted entry, " + quoted(entry.name));
+    unsupported("holds an encrypted entry, " + in_quotes(entry.name));
   }
   if (method != 0 && method != 8) {
-    unsupported("compresses " + quoted(entry.name) + " by method " + std::to_string(method) +
+    unsupported("compresses " + in_quotes(entry.name) + " by method " + std::to_string(method) +
                 "; only 0 (stored) and 8 (deflate) are read");
   }
   entry.deflated = method == 8;
@@ -206,15 +207,15 @@ ZipEntry read_central(Bytes bytes, std::uint64_t& at, std::uint64_t end) {
 
 void check_sizes(const ZipEntry& entry) {
   if (!entry.deflated && entry.compressed_size != entry.size) {
-    fail("stores " + quoted(entry.name) + " with two different sizes", entry.size,
+    fail("stores " + in_quotes(entry.name) + " with two different sizes", entry.size,
          entry.compressed_size);
   }
   if (entry.name.back() == '/' && entry.size != 0) {
-    fail("has a directory entry with data, " + quoted(entry.name), 0, entry.size);
+    fail("has a directory entry with data, " + in_quotes(entry.name), 0, entry.size);
   }
   // Deflate cannot exceed 1032:1, so a larger claim is a lie, found before inflating.
   if (entry.deflated && entry.size / kDeflateMaxRatio > entry.compressed_size) {
-    fail("claims more for " + quoted(entry.name) + " than deflate can yield",
+    fail("claims more for " + in_quotes(entry.name) + " than deflate can yield",
          checked_mul(entry.compressed_size, kDeflateMaxRatio, "an inflated size"), entry.size);
   }
 }
@@ -224,35 +225,35 @@ void check_local(Bytes bytes, std::uint64_t directory_offset, ZipEntry& entry) {
   const Bytes area = bytes.first(directory_offset);
   const std::uint64_t at = entry.header_offset;
   if (!within(area, at, kLocalSize) || load_u32(area, at) != kLocal) {
-    fail("has no local header for " + quoted(entry.name) + " where its directory says");
+    fail("has no local header for " + in_quotes(entry.name) + " where its directory says");
   }
   const std::uint16_t flags = load_u16(area, at + 6);
   const std::uint64_t name_length = load_u16(area, at + 26), extra_length = load_u16(area, at + 28);
   if (!within(area, at + kLocalSize, name_length + extra_length)) {
-    fail("has a local header that is cut short for " + quoted(entry.name));
+    fail("has a local header that is cut short for " + in_quotes(entry.name));
   }
   if (as_text(area.subspan(at + kLocalSize, name_length)) != entry.name) {
-    fail("names " + quoted(entry.name) + " otherwise in its local header");
+    fail("names " + in_quotes(entry.name) + " otherwise in its local header");
   }
   if ((flags & (kEncrypted | kStrong | kMasked)) != 0) {
-    unsupported("holds an encrypted entry, " + quoted(entry.name));
+    unsupported("holds an encrypted entry, " + in_quotes(entry.name));
   }
   const unsigned method = entry.deflated ? 8 : 0;
   if (load_u16(area, at + 8) != method) {
-    fail("gives two methods for " + quoted(entry.name), method, load_u16(area, at + 8));
+    fail("gives two methods for " + in_quotes(entry.name), method, load_u16(area, at + 8));
   }
   if ((flags & kDescriptor) == 0) {  // otherwise the fields are zero and mean nothing
     const std::uint32_t compressed = load_u32(area, at + 18), size = load_u32(area, at + 22);
     if (compressed != kMax32 && compressed != entry.compressed_size) {
-      fail("gives two sizes for " + quoted(entry.name), entry.compressed_size, compressed);
+      fail("gives two sizes for " + in_quotes(entry.name), entry.compressed_size, compressed);
     }
     if (size != kMax32 && size != entry.size) {
-      fail("gives two sizes for " + quoted(entry.name), entry.size, size);
+      fail("gives two sizes for " + in_quotes(entry.name), entry.size, size);
     }
   }
   entry.data_offset = at + kLocalSize + name_length + extra_length;
   if (!within(area, entry.data_offset, entry.compressed_size)) {
-    fail("places " + quoted(entry.name) + " beyond the start of its directory");
+    fail("places " + in_quotes(entry.name) + " beyond the start of its directory");
   }
 }
 
@@ -265,7 +266,7 @@ void check_disjoint(const std::vector<ZipEntry>& entries) {
   for (std::size_t i = 1; i < order.size(); ++i) {
     const std::uint64_t end = order[i - 1]->data_offset + order[i - 1]->compressed_size;
     if (order[i]->header_offset < end) {
-      fail("lets " + quoted(order[i]->name) + " overlap " + quoted(order[i - 1]->name), end,
+      fail("lets " + in_quotes(order[i]->name) + " overlap " + in_quotes(order[i - 1]->name), end,
            order[i]->header_offset);
     }
   }
@@ -283,7 +284,7 @@ void check_unique(const std::vector<ZipEntry>& entries) {
   std::sort(names.begin(), names.end());
   const auto twin = std::adjacent_find(names.begin(), names.end());
   if (twin != names.end()) {
-    fail("names the entry " + quoted(*twin) + " twice (or differing only in case)");
+    fail("names the entry " + in_quotes(*twin) + " twice (or differing only in case)");
   }
 }
 
