@@ -3,41 +3,17 @@
 #include <unistd.h>
 
 #include <filesystem>
-#include <fstream>
 #include <limits>
-#include <map>
 #include <random>
 
 #include "base/progress.h"
 #include "cli/account.h"
 #include "cli/cli.h"
-#include "cli/model.h"
-#include "cli/output.h"
-#include "verify/judge.h"
-#include "verify/report.h"
+#include "cli/verify.h"
 
 namespace wb::cli {
 
 namespace {
-
-struct Flags {
-  SourceFlags source;
-  std::string folder, text, tokens, tokenizer, reference, report, as = "mlx-lm";
-  Thresholds thresholds;
-  std::uint64_t window = 0, max_windows = 0;
-  unsigned threads = 0;
-};
-
-// What a run of verify found.
-struct Findings {
-  LoadedModel source, folder;
-  std::string text_name;  // what was read, in words
-  std::vector<std::string> remarks;
-  std::optional<ModelComparison> comparison;
-  std::optional<ReferenceComparison> reference;
-  std::vector<Check> checks;
-  bool faithful = false;
-};
 
 // Settings that the folder was converted with, where the user gives none of his own.
 void settings_from_manifest(SourceFlags& flags, const nlohmann::json& manifest,
@@ -82,6 +58,13 @@ double weight_roundoff(const CanonicalModel& source, const CanonicalModel& folde
   return worst;
 }
 
+// Multi-token heads apart, which do not enter the logits.
+bool same_description(ModelSpec a, const ModelSpec& b) {
+  a.num_nextn_predict_layers = b.num_nextn_predict_layers;
+  a.mtp_combine_bias = b.mtp_combine_bias;
+  return compare(a, b).empty();
+}
+
 // A folder that claims to compute what the source computes: the same description and no
 // quantised weight, or a manifest without a loss.
 bool claims_to_be_faithful(const LoadedModel& source, const LoadedModel& folder,
@@ -89,17 +72,14 @@ bool claims_to_be_faithful(const LoadedModel& source, const LoadedModel& folder,
   const nlohmann::json config =
       nlohmann::json::parse(read_text_file(path + "/config.json"), nullptr, false);
   if (config.is_object() && config.contains("quantization")) return false;
-  ModelSpec a = source.model.spec, b = folder.model.spec;
-  a.num_nextn_predict_layers = b.num_nextn_predict_layers;  // heads do not enter the logits
-  a.mtp_combine_bias = b.mtp_combine_bias;
-  if (compare(a, b).empty()) return true;
+  if (same_description(source.model.spec, folder.model.spec)) return true;
   const auto& m = folder.manifest;
   return m.is_object() && m.contains("losses") && m["losses"].empty() && m.contains("sums") &&
          m["sums"].value("lossy", 1) == 0;
 }
 
-Windows windows_of(const Flags& flags, const ModelSpec& spec,
-                   const std::optional<Tokenizer>& tokenizer, Findings& found) {
+Windows windows_of(const VerifyFlags& flags, const ModelSpec& spec,
+                   const std::optional<Tokenizer>& tokenizer, VerifyFindings& found) {
   std::uint64_t window = flags.window > 0 ? flags.window : default_window(spec);
   std::uint64_t most =
       flags.max_windows > 0 ? flags.max_windows : std::numeric_limits<std::uint64_t>::max();
@@ -130,8 +110,8 @@ Windows windows_of(const Flags& flags, const ModelSpec& spec,
   return cut_windows(tokens, window, most);
 }
 
-Findings examine(Flags flags) {
-  Findings found;
+VerifyFindings examine(VerifyFlags flags) {
+  VerifyFindings found;
   SourceFlags folder_flags;
   folder_flags.path = flags.folder;
   found.folder = load_any(folder_flags, reader_from_name(flags.as));
@@ -153,8 +133,11 @@ Findings examine(Flags flags) {
   options.progress = [&bar](std::uint64_t done, std::uint64_t total) { bar.update(done, total); };
   found.comparison = compare_models(source, folder, windows, options);
   bar.finish();
+  found.tensors = compare_tensors(found.source.model, found.folder.model, flags.threads);
   found.faithful = claims_to_be_faithful(found.source, found.folder, flags.folder);
   found.checks = judge(*found.comparison, flags.thresholds, found.faithful);
+  if (same_description(found.source.model.spec, found.folder.model.spec) && found.faithful)
+    found.checks.push_back(judge(found.tensors));
   if (!flags.reference.empty()) {
     found.reference =
         compare_reference(source, open_checkpoint(flags.reference), 0x1p-24, flags.threads);
@@ -163,149 +146,13 @@ Findings examine(Flags flags) {
   return found;
 }
 
-std::vector<ReportLoss> losses_of(const nlohmann::json& manifest) {
-  std::vector<ReportLoss> out;
-  if (!manifest.is_object() || !manifest.contains("losses") || !manifest["losses"].is_array())
-    return out;
-  for (const auto& loss : manifest["losses"]) {
-    if (!loss.is_object()) continue;
-    ReportLoss row{loss.value("number", 0),
-                   loss.value("source_computes", ""),
-                   loss.value("target_makes", ""),
-                   {}};
-    if (loss.contains("tensors") && loss["tensors"].is_array()) {
-      for (const auto& t : loss["tensors"]) {
-        if (t.is_string()) row.tensors.push_back(t.get<std::string>());
-        if (t.is_object()) row.tensors.push_back(t.value("pattern", ""));
-      }
-    }
-    out.push_back(std::move(row));
-  }
-  return out;
-}
-
-std::string target_of(const nlohmann::json& manifest) {
-  return manifest.is_object() ? manifest.value("target", "unknown") : "unknown";
-}
-
-void write_report(const Flags& flags, const Findings& found) {
-  ReportInput in;
-  in.source = std::filesystem::path(flags.source.path).filename().string();
-  in.folder = std::filesystem::path(flags.folder).filename().string();
-  in.target = target_of(found.folder.manifest);
-  in.recipe = found.source.model.recipe;
-  in.version = WB_VERSION;
-  in.text_name = found.text_name;
-  in.checks = found.checks;
-  in.comparison = &*found.comparison;
-  in.reference = found.reference ? &*found.reference : nullptr;
-  in.account = found.source.model.account;
-  in.losses = losses_of(found.folder.manifest);
-  const auto tokenizer = tokenizer_for(flags.tokenizer, flags.folder);
-  if (tokenizer) in.token_text = [&](std::uint32_t id) { return tokenizer->token_bytes(id); };
-  std::ofstream file(flags.report, std::ios::binary);
-  const std::string page = report_html(in);
-  file.write(page.data(), static_cast<std::streamsize>(page.size()));
-  file.close();
-  if (!file)
-    throw Error(Code::file_write, "the report cannot be written")
-        .file(flags.report)
-        .advice("Check the path and the space on its disk.");
-}
-
-std::string text(const Flags& flags, const Findings& found) {
-  const ModelComparison& c = *found.comparison;
-  std::string out =
-      bold(fmt::format("{} against {}", printable(flags.source.path), printable(flags.folder))) +
-      "\n";
-  out +=
-      fmt::format("  target {}; {} windows of {} tokens of {}\n", target_of(found.folder.manifest),
-                  c.windows, c.window, printable(found.text_name));
-  for (const std::string& r : found.remarks) out += fmt::format("  {}\n", wrapped(printable(r), 2));
-  out += fmt::format("  {} tensors of the folder have the names and shapes that its class loads\n",
-                     grouped(found.folder.model.tensors.size()));
-  out +=
-      table({{"", "source", "folder"},
-             {"perplexity",
-              fmt::format("{:.5f} ± {:.2g}", c.source.perplexity(), c.source.perplexity_error()),
-              fmt::format("{:.5f} ± {:.2g}", c.output.perplexity(), c.output.perplexity_error())},
-             {"mean loss, nats", fmt::format("{:.6f}", c.source.mean_nll),
-              fmt::format("{:.6f}", c.output.mean_nll)}},
-            2);
-  out += fmt::format(
-      "  mean KL {:.3g} nats, top-1 agreement {:.2f} %, top-5 {:.2f} %, largest logit difference "
-      "{:.3g}\n",
-      c.logits.mean_kl, 100 * c.logits.top1, 100 * c.logits.top5, c.logits.max_abs);
-  std::vector<std::vector<std::string>> rows = {
-      {"layer", "relative difference", "rounding explains", "same experts"}};
-  for (std::size_t l = 0; l < c.layers.size(); ++l) {
-    const LayerComparison& layer = c.layers[l];
-    rows.push_back({std::to_string(l), fmt::format("{:.2e}", layer.hidden.relative),
-                    fmt::format("{:.1e}", layer.tolerance),
-                    layer.router.tokens > 0
-                        ? fmt::format("{:.2f} %", 100 * layer.router.same_choice)
-                        : "dense"});
-  }
-  out += table(rows, 2, {1, 2, 3});
-  if (c.parts_at) out += fmt::format("  the first layer that parts is layer {}\n", *c.parts_at);
-  if (found.reference) {
-    out += fmt::format(
-        "  reference: largest logit difference {:.3g}, mean KL {:.3g} nats, over {} positions{}\n",
-        found.reference->logits.max_abs, found.reference->logits.mean_kl,
-        found.reference->logits.positions,
-        found.reference->parts_at ? fmt::format("; parts at layer {}", *found.reference->parts_at)
-                                  : "");
-  }
-  for (const Check& check : found.checks) {
-    out += fmt::format("  {} {}: {:.4g}, limit {} {:.4g} ({})\n",
-                       check.pass ? "ok  " : bold("FAIL"), check.name, check.measured,
-                       check.at_least ? "at least" : "at most", check.limit, check.why);
-  }
-  if (!all_pass(found.checks)) {
-    for (const ReportLoss& loss : losses_of(found.folder.manifest)) {
-      out += fmt::format("  {:>2}. {}\n", loss.number,
-                         wrapped(fmt::format("the source computes {}; the folder makes of it {}",
-                                             loss.source_computes, loss.target_makes),
-                                 6));
-    }
-  }
-  out += bold(all_pass(found.checks) ? "verified: every check holds\n"
-                                     : "NOT the same model: a check fails\n");
-  if (!flags.report.empty()) out += fmt::format("report: {}\n", printable(flags.report));
-  return out;
-}
-
-Json document(const Flags& flags, const Findings& found) {
-  Json checks = Json::array();
-  for (const Check& c : found.checks) {
-    checks.push_back({{"name", c.name},
-                      {"measured", c.measured},
-                      {"limit", c.limit},
-                      {"at_least", c.at_least},
-                      {"pass", c.pass},
-                      {"why", c.why}});
-  }
-  Json out{{"source", flags.source.path},
-           {"folder", flags.folder},
-           {"target", target_of(found.folder.manifest)},
-           {"text", found.text_name},
-           {"pass", all_pass(found.checks)},
-           {"faithful_claim", found.faithful},
-           {"checks", checks},
-           {"comparison", to_json(*found.comparison)}};
-  if (found.reference) out["reference"] = to_json(*found.reference);
-  if (!flags.report.empty()) out["report"] = flags.report;
-  out["remarks"] = found.remarks;
-  return out;
-}
-
-int verify(const Flags& flags, bool json) {
-  const Findings found = examine(flags);
+int verify(const VerifyFlags& flags, bool json) {
+  const VerifyFindings found = examine(flags);
   if (!flags.report.empty()) write_report(flags, found);
   if (json) {
-    print_json(document(flags, found));
+    print_json(verify_document(flags, found));
   } else {
-    print(text(flags, found));
+    print(verify_text(flags, found));
   }
   return all_pass(found.checks) ? kDone : kVerificationFailed;
 }
@@ -313,7 +160,7 @@ int verify(const Flags& flags, bool json) {
 }  // namespace
 
 void add_verify(CLI::App& app, Session& session) {
-  auto flags = std::make_shared<Flags>();
+  auto flags = std::make_shared<VerifyFlags>();
   CLI::App* command =
       app.add_subcommand("verify", "Run source and folder on the same text and compare them");
   add_source_flags(*command, flags->source);

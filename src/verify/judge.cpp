@@ -76,6 +76,13 @@ std::vector<Check> judge(const ReferenceComparison& c, const Thresholds& t) {
                   t.max_kl ? "given as an option" : "what rounding explains")};
 }
 
+Check judge(const TensorComparison& c) {
+  using enum TensorOutcome;
+  return at_most("tensors with other values or of another shape",
+                 static_cast<double>(c.count(changed) + c.count(reshaped) + c.count(only_folder)),
+                 0, "the folder claims to hold the source's own weights");
+}
+
 bool all_pass(const std::vector<Check>& checks) {
   return std::all_of(checks.begin(), checks.end(), [](const Check& c) { return c.pass; });
 }

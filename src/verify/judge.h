@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "verify/tensors.h"
 #include "verify/verify.h"
 
 namespace wb {
@@ -31,6 +32,8 @@ inline constexpr double kApproximationKl = 0.05;
 std::vector<Check> judge(const ModelComparison& comparison, const Thresholds& thresholds,
                          bool faithful);
 std::vector<Check> judge(const ReferenceComparison& comparison, const Thresholds& thresholds);
+// For a folder of the same model description: no tensor may be other than rounded once.
+Check judge(const TensorComparison& comparison);
 bool all_pass(const std::vector<Check>& checks);
 
 }  // namespace wb

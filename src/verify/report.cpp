@@ -68,6 +68,23 @@ std::string checks(const ReportInput& in) {
   return out + "</table></div>\n";
 }
 
+std::string tensors(const TensorComparison& c) {
+  std::string out =
+      "<h2>Tensors, side by side</h2>\n<p>In canonical names (docs/recipes.md): type and shape on "
+      "either side, and whether the values are the same.</p>\n<div class=\"scroll\"><table><tr>"
+      "<th>tensors</th><th class=\"n\">count</th><th>source</th><th>folder</th><th>what arrived"
+      "</th><th class=\"n\">relative difference</th></tr>\n";
+  for (const TensorRow& row : c.rows) {
+    out += fmt::format(
+        "<tr><td>{}</td><td class=\"n\">{}</td><td>{}</td><td>{}</td><td>{}</td><td "
+        "class=\"n\">{}</td></tr>\n",
+        escaped(row.pattern), row.count, row.source.empty() ? "none" : row.source,
+        row.folder.empty() ? "none" : row.folder, name(row.outcome),
+        row.relative > 0 ? number(row.relative) : "0");
+  }
+  return out + "</table></div>\n";
+}
+
 std::string losses(const ReportInput& in) {
   if (in.losses.empty()) {
     return in.account.empty() ? ""
@@ -147,6 +164,7 @@ std::string report_html(const ReportInput& in) {
   out += "<h2>Checks</h2>\n" + checks(in);
   if (!in.account.empty())
     out += "<h2>The account of tensors</h2>\n" + report::account_chart(in.account);
+  if (in.tensors != nullptr) out += tensors(*in.tensors);
   out += losses(in);
   out +=
       "<footer><p>Definitions and tolerances: docs/verify.md. This page loads "

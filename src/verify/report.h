@@ -24,6 +24,7 @@ struct ReportInput {
   std::vector<Check> checks;
   const ModelComparison* comparison = nullptr;
   const ReferenceComparison* reference = nullptr;  // may be null
+  const TensorComparison* tensors = nullptr;       // may be null
   std::vector<AccountLine> account;                // may be empty
   std::vector<ReportLoss> losses;
   std::function<std::string(std::uint32_t)> token_text;  // null: ids are shown

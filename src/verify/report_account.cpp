@@ -122,9 +122,9 @@ std::string account_chart(const std::vector<AccountLine>& account) {
                    [](const Bar& a, const Bar& b) { return a.bytes > b.bytes; });
   if (total == 0) total = 1;
   double height =
-      std::max<double>(320, 34.0 * static_cast<double>(std::max(left.size(), outcomes.size())));
-  place(left, total, height, 18);
-  place(outcomes, total, height, 18);
+      std::max<double>(360, 44.0 * static_cast<double>(std::max(left.size(), outcomes.size())));
+  place(left, total, height, 26);
+  place(outcomes, total, height, 26);
   double bottom =
       std::max(left.back().y + left.back().height, outcomes.back().y + outcomes.back().height);
   constexpr double kX0 = 218, kX1 = 500, kBar = 10;

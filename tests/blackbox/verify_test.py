@@ -50,6 +50,24 @@ class Sample(VerifyTest):
         self.assertLessEqual(reference["mtp"][0]["logits"]["max_abs"], 1e-4)
         self.assertEqual(reference["mtp"][0]["logits"]["positions"], 48)
 
+    def test_one_changed_weight_is_found_though_no_logit_shows_it(self):
+        folder = self.convert(TINY, "exact")
+        weights = folder / "model.safetensors"
+        rows = [r for r in self.verify(0, TINY, folder, "--tokens", "1,2,3")["tensors"]
+                if r["outcome"] != "only in the source"]
+        self.assertEqual({r["outcome"] for r in rows}, {"equal bit for bit"})
+        self.assertTrue(all(r["source"] == r["folder"] for r in rows))
+        # The position table's last row is read by no sequence of three tokens.
+        data = bytearray(weights.read_bytes())
+        header = 8 + int.from_bytes(data[:8], "little")
+        end = json.loads(data[8:header])["model.embed_positions.weight"]["data_offsets"][1]
+        data[header + end - 4] ^= 0x08
+        weights.write_bytes(data)
+        found = self.verify(1, TINY, folder, "--tokens", "1,2,3")
+        self.assertEqual(found["comparison"]["logits"]["max_abs"], 0)
+        changed = [r for r in found["tensors"] if r["outcome"] == "other values"]
+        self.assertEqual([r["tensors"] for r in changed], ["positions.weight"])
+
     def test_half_precision_is_held_to_its_own_rounding(self):
         folder = self.convert(TINY, "exact", "--dtype", "bf16")
         found = self.verify(0, TINY, folder, *self.TEXT, "--max-windows", 4)
