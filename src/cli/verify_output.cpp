@@ -91,6 +91,7 @@ void write_report(const VerifyFlags& flags, const VerifyFindings& found) {
   in.comparison = &*found.comparison;
   in.reference = found.reference ? &*found.reference : nullptr;
   in.account = found.source.model.account;
+  in.arrived = source_outcomes(found.source.model, found.tensors);
   in.tensors = &found.tensors;
   in.losses = losses_of(found.folder.manifest);
   const auto tokenizer = tokenizer_for(flags.tokenizer, flags.folder);

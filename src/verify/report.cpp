@@ -163,7 +163,7 @@ std::string report_html(const ReportInput& in) {
   if (in.reference != nullptr) out += reference(*in.reference);
   out += "<h2>Checks</h2>\n" + checks(in);
   if (!in.account.empty())
-    out += "<h2>The account of tensors</h2>\n" + report::account_chart(in.account);
+    out += "<h2>The account of tensors</h2>\n" + report::account_chart(in.account, in.arrived);
   if (in.tensors != nullptr) out += tensors(*in.tensors);
   out += losses(in);
   out +=

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -26,6 +27,7 @@ struct ReportInput {
   const ReferenceComparison* reference = nullptr;  // may be null
   const TensorComparison* tensors = nullptr;       // may be null
   std::vector<AccountLine> account;                // may be empty
+  std::map<std::string, TensorOutcome> arrived;    // source tensors by name; may be empty
   std::vector<ReportLoss> losses;
   std::function<std::string(std::uint32_t)> token_text;  // null: ids are shown
 };

@@ -44,24 +44,42 @@ std::string kind_of(const std::string& source) {
   return out;
 }
 
-std::string outcome(const AccountLine& line) {
-  switch (line.fate) {
-    case Fate::used:
-      return "in the folder";
-    case Fate::alias:
-      return "kept once, under another name";
-    case Fate::left_out:
-      return "left out: " + line.detail;
-    case Fate::outside:
-      return "not of the model";
+struct Outcome {
+  std::string name, look;  // look: class of its bar and flows
+};
+
+Outcome arrival(TensorOutcome outcome) {
+  switch (outcome) {
+    case TensorOutcome::equal:
+    case TensorOutcome::equal_value:
+      return {"in the folder, unchanged", "good"};
+    case TensorOutcome::rounded:
+      return {"in the folder, rounded", "good"};
+    case TensorOutcome::reshaped:
+    case TensorOutcome::only_folder:
+      return {"in the folder, in another form", "mid"};
+    case TensorOutcome::changed:
+      return {"in the folder, other values", "bad"};
+    case TensorOutcome::only_source:
+      return {"not in the folder", "bad"};
   }
-  return "";
+  return {};
 }
 
-const char* outcome_class(const std::string& name) {
-  if (name.starts_with("in the folder")) return "good";
-  if (name.starts_with("left out")) return "bad";
-  return "mid";
+Outcome outcome_of(const AccountLine& line, const std::map<std::string, TensorOutcome>& arrived) {
+  switch (line.fate) {
+    case Fate::used: {
+      auto it = arrived.find(line.source);
+      return it != arrived.end() ? arrival(it->second) : Outcome{"in the folder", "good"};
+    }
+    case Fate::alias:
+      return {"kept once, under another name", "mid"};
+    case Fate::left_out:
+      return {"not needed: " + line.detail, "mid"};
+    case Fate::outside:
+      return {"not of the model", "mid"};
+  }
+  return {};
 }
 
 void place(std::vector<Bar>& bars, double total, double height, double gap) {
@@ -89,8 +107,10 @@ std::string cut(const std::string& text, std::size_t most) {
 
 }  // namespace
 
-std::string account_chart(const std::vector<AccountLine>& account) {
+std::string account_chart(const std::vector<AccountLine>& account,
+                          const std::map<std::string, TensorOutcome>& arrived) {
   if (account.empty()) return "";
+  std::map<std::string, std::string> looks;  // outcome -> class
   std::vector<Bar> kinds, outcomes;
   for (const AccountLine& line : account) {
     Bar& kind = bar_named(kinds, kind_of(line.source));
@@ -112,10 +132,12 @@ std::string account_chart(const std::vector<AccountLine>& account) {
   std::map<std::pair<std::string, std::string>, std::uint64_t> flows;
   double total = 0;
   for (const AccountLine& line : account) {
-    Bar& bar = bar_named(outcomes, outcome(line));
+    const Outcome outcome = outcome_of(line, arrived);
+    looks[outcome.name] = outcome.look;
+    Bar& bar = bar_named(outcomes, outcome.name);
     bar.bytes += line.bytes;
     ++bar.count;
-    flows[{shown[kind_of(line.source)], outcome(line)}] += line.bytes;
+    flows[{shown[kind_of(line.source)], outcome.name}] += line.bytes;
     total += static_cast<double>(line.bytes);
   }
   std::stable_sort(outcomes.begin(), outcomes.end(),
@@ -146,8 +168,8 @@ std::string account_chart(const std::vector<AccountLine>& account) {
       svg += fmt::format(
           "<path class=\"flow {}\" d=\"M{:.1f},{:.1f} C{:.1f},{:.1f} {:.1f},{:.1f} {:.1f},{:.1f} "
           "L{:.1f},{:.1f} C{:.1f},{:.1f} {:.1f},{:.1f} {:.1f},{:.1f} Z\"/>",
-          outcome_class(to.name), kX0 + kBar, y0, mid, y0, mid, y1, kX1, y1, kX1, y1 + b, mid,
-          y1 + b, mid, y0 + a, kX0 + kBar, y0 + a);
+          looks[to.name], kX0 + kBar, y0, mid, y0, mid, y1, kX1, y1, kX1, y1 + b, mid, y1 + b, mid,
+          y0 + a, kX0 + kBar, y0 + a);
     }
   }
   auto draw = [&](const Bar& bar, double x, double text_x, const char* anchor, const char* cls,
@@ -166,7 +188,7 @@ std::string account_chart(const std::vector<AccountLine>& account) {
   };
   for (const Bar& bar : left) draw(bar, kX0, kX0 - 6, "end", "fa", 32);
   for (const Bar& bar : outcomes)
-    draw(bar, kX1, kX1 + kBar + 6, "start", outcome_class(bar.name), 30);
+    draw(bar, kX1, kX1 + kBar + 6, "start", looks[bar.name].c_str(), 30);
   return "<figure>" + svg +
          "</svg><figcaption>Every tensor of the source, by kind and bytes, and what became of "
          "it.</figcaption></figure>\n";

@@ -25,7 +25,9 @@ std::string loss_chart(const ModelComparison& comparison);
 std::string token_text(const ModelComparison& comparison,
                        const std::function<std::string(std::uint32_t)>& text);
 // Source tensors on the left, what became of them on the right, widths by bytes.
-std::string account_chart(const std::vector<AccountLine>& account);
+// `arrived`: what the used ones came to; one that is not in it is only said to be used.
+std::string account_chart(const std::vector<AccountLine>& account,
+                          const std::map<std::string, TensorOutcome>& arrived);
 
 extern const char* const kStyle;  // the page's CSS
 

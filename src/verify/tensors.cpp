@@ -158,9 +158,11 @@ TensorComparison compare_tensors(const CanonicalModel& source, const CanonicalMo
 
   using Key = std::tuple<std::string, std::string, std::string, TensorOutcome>;
   std::map<Key, TensorRow> groups;
+  TensorComparison out;
   for (const auto& [tensor, pair] : pairs) {
     const std::string a = pair.a != nullptr ? type_and_shape(*pair.a) : "";
     const std::string b = pair.b != nullptr ? type_and_shape(*pair.b) : "";
+    out.outcomes.emplace(tensor, pair.found.outcome);
     TensorRow& row = groups[{pattern_of(tensor), a, b, pair.found.outcome}];
     row.pattern = pattern_of(tensor);
     row.source = a;
@@ -169,8 +171,20 @@ TensorComparison compare_tensors(const CanonicalModel& source, const CanonicalMo
     row.relative = std::max(row.relative, pair.found.relative);
     ++row.count;
   }
-  TensorComparison out;
   for (auto& [key, row] : groups) out.rows.push_back(std::move(row));
+  return out;
+}
+
+std::map<std::string, TensorOutcome> source_outcomes(const CanonicalModel& source,
+                                                     const TensorComparison& comparison) {
+  std::map<std::string, TensorOutcome> out;
+  for (const auto& [tensor, value] : source.tensors) {
+    const TensorOutcome outcome = comparison.outcomes.at(tensor);
+    for (const std::string& from : value.sources()) {
+      auto [it, fresh] = out.emplace(from, outcome);
+      if (!fresh) it->second = std::max(it->second, outcome);
+    }
+  }
   return out;
 }
 

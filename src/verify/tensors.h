@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
@@ -12,12 +13,13 @@
 
 namespace wb {
 
+// From best to worst, as far as a source tensor is concerned.
 enum class TensorOutcome {
   equal,        // same type, same bits
   equal_value,  // another type, or another sign of zero, with the same values
   rounded,      // every value within the unit roundoff of the narrower type
-  changed,      // other values
   reshaped,     // other shape: the class keeps it in another form
+  changed,      // other values
   only_source,  // the folder has no such tensor
   only_folder,
 };
@@ -32,13 +34,19 @@ struct TensorRow {
   double relative = 0;  // largest ||source - folder|| / ||source|| among them; changed, rounded
 };
 struct TensorComparison {
-  std::vector<TensorRow> rows;  // by pattern
+  std::vector<TensorRow> rows;                    // by pattern
+  std::map<std::string, TensorOutcome> outcomes;  // of every canonical tensor
   std::uint64_t count(TensorOutcome outcome) const;
 };
 // threads: 0 = all cores. Tensors of a type that has no value here (packed ones) must have been
 // decoded. Throws what reading throws.
 TensorComparison compare_tensors(const CanonicalModel& source, const CanonicalModel& folder,
                                  unsigned threads);
+
+// What became of each source tensor that a canonical one is made of: the worst of what these
+// came to. By name in the checkpoint.
+std::map<std::string, TensorOutcome> source_outcomes(const CanonicalModel& source,
+                                                     const TensorComparison& comparison);
 
 nlohmann::ordered_json to_json(const TensorComparison& comparison);
 

@@ -174,6 +174,8 @@ TEST(Report, SaysTheVerdictAndEscapesWhatItShows) {
   in.losses.push_back({1, "x & y", "x", {"wpe.weight"}});
   in.account.push_back({"wpe.weight", Fate::left_out, "positions", 100});
   in.account.push_back({"wte.weight", Fate::used, "embed.weight", 900});
+  in.account.push_back({"wpe2.weight", Fate::used, "positions.weight", 300});
+  in.arrived = {{"wte.weight", TensorOutcome::equal}, {"wpe2.weight", TensorOutcome::only_source}};
   in.token_text = [](std::uint32_t id) {
     return id == 1 ? std::string("<i>\xff") : std::string(" w");
   };
@@ -188,7 +190,9 @@ TEST(Report, SaysTheVerdictAndEscapesWhatItShows) {
       HasSubstr(
           "class=\"t w3\" title=\"source 1.00, folder 3.00 nats\">&lt;i&gt;\xef\xbf\xbd</span>"));
   EXPECT_THAT(page, HasSubstr("x &amp; y"));
-  EXPECT_THAT(page, HasSubstr("left out: positions"));
+  EXPECT_THAT(page, HasSubstr("not needed: positions"));
+  EXPECT_THAT(page, HasSubstr("<title>in the folder, unchanged</title>"));
+  EXPECT_THAT(page, HasSubstr("<title>not in the folder</title>"));
   EXPECT_THAT(
       page,
       HasSubstr("The first layer whose output differs by more than rounding explains is layer 1."));

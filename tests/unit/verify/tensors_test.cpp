@@ -59,6 +59,17 @@ TEST(CompareTensors, GroupsByPatternAndCountsBothSides) {
   EXPECT_FALSE(judge(c).pass);
 }
 
+// A source tensor that several canonical ones are made of is as well off as the worst of them.
+TEST(CompareTensors, SourceTensorsByTheWorstOfWhatTheyBecame) {
+  CanonicalModel source, folder;
+  source.tensors.emplace("a", of({1, 2}));
+  source.tensors.emplace("b", of({1, 2}));
+  folder.tensors.emplace("a", of({1, 2}));
+  folder.tensors.emplace("b", of({1, 9}));
+  const auto arrived = source_outcomes(source, compare_tensors(source, folder, 1));
+  EXPECT_EQ(arrived.at("t"), TensorOutcome::changed);
+}
+
 // A head that was left out is no difference of what the folder holds.
 TEST(CompareTensors, TheVerdict) {
   CanonicalModel source, folder;
