@@ -71,13 +71,15 @@ Application::Application(const Recognition& recognition, const Checkpoint& check
   model_.prefix = recognition.prefix;
 }
 
-CanonicalModel Application::run(const std::map<std::string, std::string>& given) {
-  settings(given);
+CanonicalModel Application::run(const std::map<std::string, std::string>& given,
+                                const Overrides& overrides) {
+  refuse_open(overrides);
+  settings(given, overrides);
   dims();
   check_settings();
   indices();
   shapes();
-  model();
+  model(overrides);
   tensors();
   account();
   return std::move(model_);
@@ -119,7 +121,8 @@ Value Application::setting(const AskRule& ask, const std::map<std::string, std::
   return *from_json(ask.default_value);
 }
 
-void Application::settings(const std::map<std::string, std::string>& given) {
+void Application::settings(const std::map<std::string, std::string>& given,
+                           const Overrides& overrides) {
   std::vector<std::string_view> keys;
   for (const AskRule& ask : recipe_.asks) keys.push_back(recipe_.scalars[ask.slot].name);
   for (const auto& [key, value] : given) {
@@ -132,9 +135,11 @@ void Application::settings(const std::map<std::string, std::string>& given) {
         .advice("`weightbridge recipes` lists the settings of each recipe.");
   }
   for (const AskRule& ask : recipe_.asks) {
-    std::string origin;
-    Value value = setting(ask, given, origin);
     const std::string& key = recipe_.scalars[ask.slot].name;
+    std::string origin = "tried";
+    auto tried = overrides.settings.find(key);
+    Value value =
+        tried != overrides.settings.end() ? *from_json(tried->second) : setting(ask, given, origin);
     model_.settings.push_back({key, ask.help, to_json(value), origin});
     origins_[ask.slot] = origin == "checkpoint" ? "a value in the checkpoint" : origin;
     eval_.scalars[ask.slot] = std::move(value);
@@ -251,8 +256,9 @@ void Application::shapes() {
   }
 }
 
-void Application::model() {
+void Application::model(const Overrides& overrides) {
   for (const FieldRule& rule : recipe_.model) {
+    if (rule.open) continue;
     located(rule.place, "the model's " + rule.path, [&] {
       nlohmann::json value = rule.literal;
       for (const ExprPtr& expr : rule.exprs) {
@@ -266,6 +272,7 @@ void Application::model() {
       set_field(model_.spec, rule.path, value);
     });
   }
+  for (const auto& [path, value] : overrides.fields) set_field(model_.spec, path, value);
   try {
     validate(model_.spec);
   } catch (Error& error) {
@@ -284,8 +291,9 @@ void Application::model() {
 }
 
 CanonicalModel apply(const Recognition& recognition, const Checkpoint& checkpoint,
-                     const std::map<std::string, std::string>& settings) {
-  return Application(recognition, checkpoint).run(settings);
+                     const std::map<std::string, std::string>& settings,
+                     const Overrides& overrides) {
+  return Application(recognition, checkpoint).run(settings, overrides);
 }
 
 }  // namespace wb

@@ -15,11 +15,16 @@ namespace wb {
 class Application {
  public:
   Application(const Recognition& recognition, const Checkpoint& checkpoint);
-  CanonicalModel run(const std::map<std::string, std::string>& settings);
+  CanonicalModel run(const std::map<std::string, std::string>& settings,
+                     const Overrides& overrides);
+  // questions.cpp: what is left to be said
+  std::vector<Question> questions(const std::map<std::string, std::string>& settings);
 
  private:
   // apply.cpp: what the model is
-  void settings(const std::map<std::string, std::string>& given);
+  void settings(const std::map<std::string, std::string>& given, const Overrides& overrides);
+  std::vector<nlohmann::json> candidates(const AskRule& ask);
+  void refuse_open(const Overrides& overrides) const;
   Value setting(const AskRule& ask, const std::map<std::string, std::string>& given,
                 std::string& origin) const;
   void check_settings();
@@ -27,7 +32,7 @@ class Application {
   void indices();
   void shapes();
   void check_shape(const ShapeRule& rule, const SourceTensor& tensor);
-  void model();
+  void model(const Overrides& overrides);
   // account.cpp: what becomes of each tensor
   void tensors();
   void tensor(const TensorRule& rule, const std::string& name);

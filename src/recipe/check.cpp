@@ -264,7 +264,7 @@ void RecipeChecker::ask(const Member& member, std::size_t slot) {
   }
   AskRule rule;
   rule.slot = slot;
-  only_keys(member.value, {"default", "help", "min", "max", "choices", "from"},
+  only_keys(member.value, {"default", "help", "min", "max", "choices", "candidates", "from"},
             "[ask." + member.key + "]");
   Type type = names_.scalars[slot].type;
   for (const Member& item : member.value.members) {
@@ -282,7 +282,7 @@ void RecipeChecker::ask(const Member& member, std::size_t slot) {
         mistake(item.place, item.key + " is for numbers, and the default is none");
       }
       (item.key == "min" ? rule.minimum : rule.maximum) = std::move(bound);
-    } else if (item.key == "choices" || item.key == "from") {
+    } else if (item.key == "choices" || item.key == "candidates" || item.key == "from") {
       if (item.value.kind != ValueKind::array || item.value.items.empty()) {
         mistake(item.value.place,
                 item.key + " should be a list of " + (item.key == "from" ? "names" : "values"));
@@ -296,7 +296,7 @@ void RecipeChecker::ask(const Member& member, std::size_t slot) {
         } else if (item.key == "from") {
           rule.from.push_back(choice.text);
         } else {
-          rule.choices.push_back(as_json(choice));
+          (item.key == "choices" ? rule.choices : rule.candidates).push_back(as_json(choice));
         }
       }
     }

@@ -80,8 +80,13 @@ void RecipeChecker::model_table(const DocValue& table, const std::string& prefix
 }
 
 void RecipeChecker::model_field(const Member& member, const FieldInfo& field) {
-  FieldRule rule{field.path, field.kind, member.place, {}, {}};
+  FieldRule rule{field.path, field.kind, member.place, {}, {}, false};
   const DocValue& value = member.value;
+  if (value.kind == ValueKind::text && value.text == "?") {
+    rule.open = true;
+    recipe_->model.push_back(std::move(rule));
+    return;
+  }
   auto wrong = [&] {
     mistake(value.place, "the field " + field.path + " is " + std::string(in_words(field.kind)) +
                              " or an expression that yields it, not " +

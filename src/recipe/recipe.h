@@ -55,9 +55,34 @@ struct Recognition {
 Recognition recognise(const Checkpoint& checkpoint, const RecipePtr& only = nullptr,
                       const std::string& forced_prefix = "");
 
+// Values that stand in for what a recipe says, so that many readings of one checkpoint can be
+// tried without another recipe text.
+struct Overrides {
+  std::map<std::string, nlohmann::json> fields;    // by path, e.g. "router.score" -> "sigmoid"
+  std::map<std::string, nlohmann::json> settings;  // by key; goes before --set
+};
+
 // settings: --set key=value, values as given. Unknown keys: setting_unknown.
+// Throws recipe_open while a field of [model] is "?" and `overrides` does not say it.
 CanonicalModel apply(const Recognition& recognition, const Checkpoint& checkpoint,
-                     const std::map<std::string, std::string>& settings);
+                     const std::map<std::string, std::string>& settings,
+                     const Overrides& overrides = {});
+
+// What weights can't tell and nobody has said yet: a field of [model] that is "?", or a setting
+// that neither --set nor a value beside the tensors gives.
+struct Question {
+  enum class Kind { field, setting };
+  Kind kind;
+  std::string key;  // the field's path, or the setting's key
+  std::string help;
+  nlohmann::json default_value;  // the setting's; null for a field
+  // Values to try, as far as the recipe tells: a setting's candidates, else its choices, else true
+  // and false, else the whole numbers between its bounds (the first 64); a field's words, or
+  // true and false. Empty for other numbers.
+  std::vector<nlohmann::json> candidates;
+};
+std::vector<Question> questions(const Recognition& recognition, const Checkpoint& checkpoint,
+                                const std::map<std::string, std::string>& settings);
 
 // Names grouped by pattern (digits -> {}), with counts, dtypes and shapes: what
 // `inspect` shows for a layout that nobody knows.

@@ -29,9 +29,10 @@ struct AskRule {
   std::size_t slot;
   std::string help;
   nlohmann::json default_value;
-  std::vector<std::string> from;        // fact keys, first found wins
-  ExprPtr minimum, maximum;             // may be null
-  std::vector<nlohmann::json> choices;  // empty = any
+  std::vector<std::string> from;           // fact keys, first found wins
+  ExprPtr minimum, maximum;                // may be null
+  std::vector<nlohmann::json> choices;     // empty = any
+  std::vector<nlohmann::json> candidates;  // what solve tries first; empty = choices or the range
 };
 struct IndexRule {
   std::string name;
@@ -45,6 +46,7 @@ struct FieldRule {
   Place place;
   nlohmann::json literal;      // when there is no expression
   std::vector<ExprPtr> exprs;  // one, or one per element for FieldKind::reals
+  bool open = false;           // "?": nobody has said it yet; no literal and no expression
 };
 struct ShapeRule {
   Pattern source;
