@@ -51,3 +51,7 @@ wb_blackbox(verify_sample verify_test.py ARGS Sample)
 wb_blackbox(verify_fixtures verify_test.py ARGS Fixtures)
 wb_blackbox(verify_report verify_test.py ARGS Reports)
 wb_blackbox(verify_export verify_test.py TORCH ARGS Export)
+
+# The gallery: recipes of public layouts against PyTorch witnesses, and every setting wrong once.
+wb_blackbox(gallery gallery_test.py ARGS Agreement)
+wb_blackbox(gallery_wrong_settings gallery_test.py ARGS WrongSettings)

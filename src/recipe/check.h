@@ -48,8 +48,9 @@ class RecipeChecker {
   // The pattern with {block} spelled out, for each block; the pattern itself without one.
   template <typename Use>
   void each_block(const Pattern& pattern, Place place, bool canonical_side, const Use& use);
-  void once(std::map<std::string, Place>& seen, const Pattern& pattern, Place place,
-            const std::string& section);
+  // What has been given, by anonymous text.
+  using Seen = std::multimap<std::string, std::pair<Pattern, Place>>;
+  void once(Seen& seen, const Pattern& pattern, Place place, const std::string& section);
 
   // The table at `key`, or nullptr: absent, or not a table (a mistake).
   const DocValue* section(const char* key, bool required, const char* why);
@@ -66,7 +67,7 @@ class RecipeChecker {
   ExprChecker checker_;
   std::shared_ptr<Recipe> recipe_ = std::make_shared<Recipe>();
   std::vector<Block> blocks_;
-  std::map<std::string, Place> canonical_seen_;
+  Seen canonical_seen_;
   std::set<std::string> fields_seen_;
 };
 

@@ -41,11 +41,16 @@ void substitute_block(Expr& expr, const Pattern& block) {
 
 }  // namespace
 
-void RecipeChecker::once(std::map<std::string, Place>& seen, const Pattern& pattern, Place place,
+void RecipeChecker::once(Seen& seen, const Pattern& pattern, Place place,
                          const std::string& section) {
-  auto [it, added] = seen.try_emplace(pattern.anonymous(), place);
-  if (added) return;
-  Place first = it->second;
+  auto [begin, end] = seen.equal_range(pattern.anonymous());
+  auto met = std::find_if(begin, end,
+                          [&](const auto& entry) { return entry.second.first.may_meet(pattern); });
+  if (met == end) {
+    seen.emplace(pattern.anonymous(), std::pair(pattern, place));
+    return;
+  }
+  Place first = met->second.second;
   if (std::pair(place.line, place.column) < std::pair(first.line, first.column)) {
     std::swap(first, place);
   }
@@ -72,7 +77,7 @@ void RecipeChecker::each_block(const Pattern& pattern, Place place, bool canonic
 void RecipeChecker::blocks() {
   const DocValue* table = section("blocks", false, "");
   if (table == nullptr) return;
-  std::map<std::string, Place> seen;
+  Seen seen;
   for (const Member& member : table->members) {
     const std::string* source = text(member);
     Block block;
@@ -103,7 +108,7 @@ void RecipeChecker::blocks() {
 void RecipeChecker::shapes() {
   const DocValue* table = section("shapes", false, "");
   if (table == nullptr) return;
-  std::map<std::string, Place> seen;
+  Seen seen;
   for (const Member& member : table->members) {
     Pattern pattern = parse_name(member.key, member.place, false, mistakes_);
     if (member.value.kind != ValueKind::array) {
@@ -194,7 +199,7 @@ void RecipeChecker::tensor(const Member& member, const Pattern& canonical, ExprP
 void RecipeChecker::left_out() {
   const DocValue* table = section("left_out", false, "");
   if (table == nullptr) return;
-  std::map<std::string, Place> seen;
+  Seen seen;
   for (const Member& member : table->members) {
     Pattern pattern = parse_name(member.key, member.place, true, mistakes_);
     each_block(pattern, member.place, false, [&](const Pattern& source, const Pattern* block) {
@@ -241,7 +246,7 @@ void RecipeChecker::left_out_line(const Member& member, const Pattern& source,
 void RecipeChecker::aliases() {
   const DocValue* table = section("alias", false, "");
   if (table == nullptr) return;
-  std::map<std::string, Place> seen;
+  Seen seen;
   for (const Member& member : table->members) {
     const std::string* of = text(member);
     if (of == nullptr) continue;

@@ -116,18 +116,45 @@ bool Pattern::has_star() const {
                      [](const Part& part) { return part.kind == Kind::star; });
 }
 
-std::string Pattern::anonymous() const {
+namespace {
+
+// The parts between dots, captures as "{}".
+std::vector<std::string> segments(const Pattern& pattern) {
   std::string joined;
-  for (const Part& part : parts) joined += part.kind == Kind::capture ? "{}" : part.text;
-  std::string out;
+  for (const Pattern::Part& part : pattern.parts) {
+    joined += part.kind == Pattern::Kind::capture ? "{}" : part.text;
+  }
+  std::vector<std::string> out;
   for (std::size_t i = 0; i <= joined.size();) {
     std::size_t end = std::min(joined.find('.', i), joined.size());
-    std::string segment = joined.substr(i, end - i);
-    bool number = !segment.empty() && std::all_of(segment.begin(), segment.end(), is_digit);
-    out += (i > 0 ? "." : "") + (number ? "{}" : segment);
+    out.push_back(joined.substr(i, end - i));
     i = end + 1;
   }
   return out;
+}
+
+bool is_number(const std::string& segment) {
+  return !segment.empty() && std::all_of(segment.begin(), segment.end(), is_digit);
+}
+
+}  // namespace
+
+std::string Pattern::anonymous() const {
+  std::string out;
+  std::vector<std::string> all = segments(*this);
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    out += (i > 0 ? "." : "") + (is_number(all[i]) ? "{}" : all[i]);
+  }
+  return out;
+}
+
+bool Pattern::may_meet(const Pattern& other) const {
+  if (anonymous() != other.anonymous()) return false;
+  std::vector<std::string> a = segments(*this), b = segments(other);
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    if (is_number(a[i]) && is_number(b[i]) && a[i] != b[i]) return false;
+  }
+  return true;
 }
 
 Pattern Pattern::with_block(const Pattern& block) const {

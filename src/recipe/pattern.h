@@ -36,9 +36,11 @@ struct Pattern {
   std::vector<std::string> captures() const;  // each once, in order
   bool has_capture() const;
   bool has_star() const;
-  // Captures and runs of digits that stand alone between dots become "{}"; two patterns
-  // with equal anonymous text can name the same tensor.
+  // Captures and runs of digits that stand alone between dots become "{}".
   std::string anonymous() const;
+  // Whether some name can match both, as far as their texts tell: equal anonymous text, and no
+  // two different numbers in one place (layers.0 and layers.2 never meet; layers.{l} meets both).
+  bool may_meet(const Pattern& other) const;
   // {block} replaced by the parts of `block`.
   Pattern with_block(const Pattern& block) const;
   Pattern with_suffix(std::string_view suffix) const;

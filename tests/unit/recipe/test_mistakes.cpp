@@ -218,6 +218,14 @@ TEST(Mistakes, NamesMustMeanOneThing) {
               HasSubstr("is values to compare with, but a tensor is called for"));
 }
 
+TEST(Mistakes, NamesThatDifferInANumberAreTwo) {
+  std::string two = "[left_out]\n\"ff.layers.0.bias\" = \"r\"\n\"ff.layers.2.bias\" = \"r\"\n";
+  EXPECT_EQ(printed(parse_recipe(small("", "", two), "r.toml").mistakes), "");
+  std::string meets = "[left_out]\n\"ff.layers.{l}.bias\" = \"r\"\n\"ff.layers.2.bias\" = \"r\"\n";
+  EXPECT_THAT(printed(parse_recipe(small("", "", meets), "r.toml").mistakes),
+              HasSubstr("'ff.layers.2.bias' is already given"));
+}
+
 TEST(Mistakes, DeepNestingIsVisitedOnce) {
   // 2^60 visits would never end.
   std::string text;

@@ -1,0 +1,113 @@
+"""Which other values a setting is tried at, and which of them provably change nothing.
+
+Owns the reasons: a flip that is left out is left out here, with its proof in words."""
+
+
+def flips(path, kind, value):
+    """Other values of a field. kind: a list of words, "bool"/bool, a name of a number type, or a type."""
+    if isinstance(kind, list):
+        return [v for v in kind if v != value]
+    if isinstance(value, bool):
+        return [not value]
+    if isinstance(value, int):
+        least = 1 if path == "moe.moe_layer_freq" else 0
+        return [value + 1] + ([value - 1] if value > least else [])
+    if isinstance(value, float):
+        if path.endswith("eps"):
+            # What people confuse: 1e-5, 1e-6, 1e-8.
+            return [1e-5 if value != 1e-5 else 1e-6] + ([0.0] if value else [])
+        if value == 0.0:
+            return [0.5]
+        return [value * 1.25, value * 0.5]
+    return []
+
+
+def dense_layers(spec):
+    """Whether a layer of this model is not a mixture."""
+    return any(not (spec["moe.n_routed_experts"] and l >= spec["moe.first_k_dense_replace"]
+                    and l % spec["moe.moe_layer_freq"] == spec.get("moe.moe_layer_offset", 0))
+               for l in range(spec["num_hidden_layers"]))
+
+
+def dead(spec, path):
+    """Why a field does not enter the arithmetic of this model at all, or None."""
+    def starts(*prefixes):
+        return path.startswith(prefixes)
+
+    kinds = {"norm", "attention.q_norm", "attention.kv_norm", "attention.q_head_norm", "attention.k_head_norm",
+             "final_norm"}
+    group = path.rpartition(".")[0]
+    if group in kinds and not path.endswith("kind") and spec.get(group + ".kind") == "none":
+        return "there is no such norm"
+    if group == "final_norm" and not spec["own_final_norm"]:
+        return "the final norm is of the blocks' kind"
+    if starts("rope.") and spec["attention.qk_rope_head_dim"] == 0:
+        return "nothing is rotated"
+    if path in ("attention.rope_keys", "attention.rope_key_from", "attention.rope_key_factor",
+                "attention.softmax_scale_rope", "attention.k_rope_bias") and spec["attention.qk_rope_head_dim"] == 0:
+        return "there is no rope key"
+    scaling = spec["rope.scaling"]
+    if path in ("rope.factor",) and scaling not in ("linear", "yarn"):
+        return "for linear and yarn"
+    if path in ("rope.beta_fast", "rope.beta_slow", "rope.mscale", "rope.mscale_all_dim") and scaling != "yarn":
+        return "for yarn"
+    if path == "rope.original_max_position_embeddings" and scaling not in ("yarn", "longrope"):
+        return "for yarn and longrope"
+    if path == "max_position_embeddings" and spec["positions"] == "none":
+        return "says how long sequences may be, and nothing else"
+    if starts("moe.routed.", "moe.shared.", "router.") and spec["moe.n_routed_experts"] == 0:
+        return "there is no mixture"
+    if path in ("moe.first_k_dense_replace", "moe.moe_layer_freq", "moe.moe_layer_offset", "moe.shared_scale") \
+            and spec["moe.n_routed_experts"] == 0:
+        return "there is no mixture"
+    if (starts("moe.shared.") and path != "moe.shared.intermediate_size" or path == "moe.shared_scale") \
+            and spec["moe.shared.intermediate_size"] == 0:
+        return "nothing is shared"
+    if starts("dense.") and not dense_layers(spec):
+        return "there is no dense layer"
+    if path == "attention.q_down_bias" and spec["attention.q_lora_rank"] == 0:
+        return "queries come straight from the input"
+    if path in ("router.norm_eps", "router.norm_min", "router.norm_max", "router.norm_shared") \
+            and not spec["router.norm_topk_prob"]:
+        return "weights are not normalised"
+    if path in ("router.topk_group", "router.group_score", "router.group_mask") and spec["router.n_group"] == 1:
+        return "there is one group"
+    if path in ("mtp_combine_bias", "mtp_norm") and spec["num_nextn_predict_layers"] == 0:
+        return "there are no multi-token heads"
+    if path in ("attention.kv_latent_factor", "attention.kv_down_bias", "attention.rope_key_from") \
+            and spec["attention.kv_lora_rank"] == 0:
+        return "there is no latent"
+    if path == "attention.head_norm_part" and spec["attention.q_head_norm.kind"] == "none" \
+            and spec["attention.k_head_norm.kind"] == "none":
+        return "there is no norm per head"
+    return None
+
+
+# (model, path, value) -> why nothing changes. A value of None stands for every value.
+EQUIVALENT = {
+    ("smol-deepseek", "router.score", "softmax_of_chosen"):
+        "softmax over all, divided by the sum over the chosen, is the softmax over the chosen",
+}
+
+
+def equivalent(name, spec, path, value):
+    """Why this flip changes nothing in this model, or None."""
+    for key in ((name, path, value), (name, path, None)):
+        if key in EQUIVALENT:
+            return EQUIVALENT[key]
+    if path in ("ask.max_position_embeddings", "ask.max_seq_len"):
+        return dead(spec, "max_position_embeddings")
+    if path.endswith("activation") and {value, spec[path]} == {"silu", "silu_clipped"}:
+        return "silu_clipped clips at 100, which no unit of these models comes near"
+    if path == "rope.scaling" and value == "linear" and spec["rope.factor"] == 1:
+        return "positions are divided by a factor of 1"
+    if path == "router.norm_topk_prob" and spec["router.score"] == "softmax_of_chosen" \
+            and spec["router.norm_eps"] == 0:
+        return "a softmax over the chosen has the sum 1 already"
+    if path == "attention.num_key_value_heads" and (value or spec["attention.num_attention_heads"]) == \
+            (spec[path] or spec["attention.num_attention_heads"]):
+        return "0 means as many as query heads"
+    if path == "attention.rope_key_from" and spec["attention.kv_norm.kind"] == "none" \
+            and spec["attention.kv_latent_factor"] == 1 and {value, spec[path]} == {"raw_latent", "normed_latent"}:
+        return "the latent is not normed, so both are the same"
+    return None
