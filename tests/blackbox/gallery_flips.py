@@ -83,20 +83,33 @@ def dead(spec, path):
     return None
 
 
-# (model, path, value) -> why nothing changes. A value of None stands for every value.
+# (model, path) -> why no other value of it changes anything, beyond what equivalent() proves.
 EQUIVALENT = {
-    ("smol-deepseek", "router.score", "softmax_of_chosen"):
-        "softmax over all, divided by the sum over the chosen, is the softmax over the chosen",
+    ("deepseek-from-scratch", "num_nextn_predict_layers"):
+        "further tokens' heads are no part of the logits; their number is the checkpoint's",
 }
+# Checkpoints that hold the embedding a second time as lm_head.
+ALIASED = ("minimind", "quipu-moe", "vineet-llm", "mobilereason", "deepseek-from-scratch",
+           "deepseek-v3-int8")
 
 
 def equivalent(name, spec, path, value):
     """Why this flip changes nothing in this model, or None."""
-    for key in ((name, path, value), (name, path, None)):
-        if key in EQUIVALENT:
-            return EQUIVALENT[key]
-    if path in ("ask.max_position_embeddings", "ask.max_seq_len"):
+    if (name, path) in EQUIVALENT:
+        return EQUIVALENT[name, path]
+    if path in ("ask.max_position_embeddings", "ask.max_seq_len", "ask.context"):
         return dead(spec, "max_position_embeddings")
+    if path == "tie_word_embeddings" and value is False and name in ALIASED:
+        return "the head is in the checkpoint too, with the same values: untied it is the same model"
+    if path == "router.score" and spec[path] == "softmax" and value == "softmax_of_chosen" \
+            and spec["router.norm_topk_prob"] and spec["router.expert_bias"] in ("none", "logits") \
+            and spec["router.norm_eps"] < 1e-12:
+        return "softmax over all, divided by the sum over the chosen, is the softmax over the chosen"
+    if path == "router.expert_bias" and spec["router.score"] == "softmax_of_chosen" \
+            and {value, spec[path]} == {"logits", "scores"}:
+        return "the scores are the logits"
+    if path == "router.norm_eps" and 0 < spec[path] < 1e-12 and spec["router.score"] == "softmax" and value == 0:
+        return "the chosen of E experts sum to at least 1 / E, beside which it vanishes in f32"
     if path.endswith("activation") and {value, spec[path]} == {"silu", "silu_clipped"}:
         return "silu_clipped clips at 100, which no unit of these models comes near"
     if path == "rope.scaling" and value == "linear" and spec["rope.factor"] == 1:
