@@ -39,6 +39,9 @@ wb_blackbox(cli_docs cli_docs.py ARGS "$<TARGET_FILE:weightbridge>" "${CMAKE_SOU
 wb_blackbox(reference_size variants_test.py TORCH ARGS ReferenceSize)
 wb_blackbox(variants variants_test.py TORCH ARGS Variants)
 
+# recipes new: drafts against recipes that people wrote.
+wb_blackbox(recipes_new recipes_new_test.py)
+
 # The class that an exact folder is loaded by: each of its switches on the stand-in for
 # MLX, and a folder from the program, also on real MLX (one test each, so that a skip shows).
 wb_blackbox(exact_class_axes ../mlx/test_axes.py TORCH)

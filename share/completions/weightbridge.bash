@@ -36,7 +36,8 @@ _weightbridge() {
     logits) words="$source $run --text --hidden -o --output" ;;
     generate) words="$source $run --prompt --max-tokens" ;;
     recipes)
-      if [ "$COMP_CWORD" -eq 2 ]; then words='show check --json --help'; else words='--json --help'; fi
+      if [ "$COMP_CWORD" -eq 2 ]; then words='show check new --json --help'
+      else words='--prefix -o --output --json --help'; fi
       ;;
   esac
   if [[ $cur == -* ]] || { [ "${COMP_WORDS[1]}" = recipes ] && [ "$COMP_CWORD" -eq 2 ]; }; then

@@ -44,4 +44,6 @@ complete -c weightbridge -n '__fish_seen_subcommand_from logits' -l hidden -d 'R
 complete -c weightbridge -n '__fish_seen_subcommand_from logits' -s o -l output -r -d 'File to write'
 complete -c weightbridge -n '__fish_seen_subcommand_from generate' -l prompt -x -d 'Text to continue'
 complete -c weightbridge -n '__fish_seen_subcommand_from generate' -l max-tokens -x -d 'Most tokens to make'
-complete -c weightbridge -n '__fish_seen_subcommand_from recipes' -f -a 'show check'
+complete -c weightbridge -n '__fish_seen_subcommand_from recipes' -f -a 'show check new'
+complete -c weightbridge -n '__fish_seen_subcommand_from new' -l prefix -x -d 'What tensor names begin with'
+complete -c weightbridge -n '__fish_seen_subcommand_from new' -s o -l output -r -d 'Recipe file to write'

@@ -4,6 +4,7 @@
 
 #include "cli/cli.h"
 #include "cli/output.h"
+#include "cli/recipes_new.h"
 #include "cli/texts.h"
 #include "recipe/recipe.h"
 #include "recipe/shipped.h"
@@ -124,6 +125,7 @@ void add_recipes(CLI::App& app, Session& session) {
   add_json_flag(*checker, session);
   checker->callback(
       [&session, file] { session.run = [&session, file] { return check(*file, session.json); }; });
+  add_recipes_new(*command, session);
 }
 
 }  // namespace wb::cli

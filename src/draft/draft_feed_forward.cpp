@@ -1,0 +1,394 @@
+// The network of a layer, dense or a mixture, as lines of a recipe; see drafter.h and
+// feed_forward.h.
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "draft/drafter.h"
+
+namespace wb::draft {
+
+namespace {
+
+using N = NetRole;
+
+std::string expert_variable(const Module& m) {
+  for (const std::string& v : m.weight->variables) {
+    if (v[0] == 'e') return v;
+  }
+  return "";
+}
+std::string shared_variable(const Module& m) {
+  for (const std::string& v : m.weight->variables) {
+    if (v[0] == 's') return v;
+  }
+  return "";
+}
+
+constexpr const char* kList = "x";  // index of a list that holds shared and routed experts
+
+std::string renamed(std::string name, const std::string& from) {
+  std::string text = "{" + from + "}";
+  for (std::size_t at = name.find(text); at != std::string::npos; at = name.find(text)) {
+    name.replace(at, text.size(), std::string("{") + kList + "}");
+  }
+  return name;
+}
+
+}  // namespace
+
+void Drafter::feed_forward(std::vector<Module*> modules) {
+  std::vector<const Module*> of_experts, of_shared, rest;
+  std::set<std::uint64_t> indexed, stacked;
+  for (const Module* m : modules) {
+    if (m->features.shared) continue;
+    if (std::string v = expert_variable(*m); !v.empty()) indexed.insert(names_.counts.at(v));
+    if (m->weight->shape.size() == 3) stacked.insert(m->weight->shape[0]);
+  }
+  if (indexed.size() == 1) experts_ = *indexed.begin();
+  if (indexed.empty() && stacked.size() == 1) experts_ = *stacked.begin();
+  if (experts_ != 0) experts_in_one_list(modules);
+  if (experts_ != 0) router(modules, experts_);
+  for (const Module* m : modules) {
+    if (settled(m->weight) || m->weight->shape.size() < 2) continue;
+    if (m->features.shared || !shared_variable(*m).empty()) {
+      of_shared.push_back(m);
+    } else if (!expert_variable(*m).empty() || m->weight->shape.size() == 3) {
+      of_experts.push_back(m);
+    } else {
+      rest.push_back(m);
+    }
+  }
+  if (experts_ == 0) {
+    field("moe.n_routed_experts", "0", "there is no index and no axis of experts");
+  } else {
+    routed(of_experts);
+  }
+  if (!of_shared.empty()) shared(of_shared);
+  if (!rest.empty()) dense(rest);
+}
+
+// A router that knows fewer experts than the list has: the others are always on.
+void Drafter::experts_in_one_list(const std::vector<Module*>& modules) {
+  std::uint64_t rows = 0;
+  for (const Module* m : modules) {
+    const Shape& s = m->weight->shape;
+    if (s.size() != 2 || !expert_variable(*m).empty() || m->features.shared) continue;
+    if (s[0] == experts_ || s[1] == experts_) return;
+    if ((m->features.router || m->features.gate) && s[1] == hidden_ && s[0] < experts_) rows = s[0];
+  }
+  if (rows == 0) return;
+  in_list_ = experts_ - rows;
+  experts_ = rows;
+}
+
+void Drafter::router(std::vector<Module*>& modules, std::uint64_t experts) {
+  Module* found = nullptr;
+  double best = -1e9;
+  for (Module* m : modules) {
+    const Shape& s = m->weight->shape;
+    if (s.size() != 2 || !expert_variable(*m).empty() || m->features.shared) continue;
+    bool rows = s[0] == experts && s[1] == hidden_, cols = s[1] == experts && s[0] == hidden_;
+    if (!rows && !cols) continue;
+    double score = (m->features.router ? 2 : 0) + (m->features.gate ? 1.5 : 0) + (rows ? 1 : 0) -
+                   (m->features.noise ? 5 : 0);
+    if (score > best) {
+      best = score;
+      found = m;
+    }
+  }
+  if (found == nullptr) {
+    draft_.notes.push_back(
+        fmt::format("No router [{}, {}] is seen for the {} experts.", experts, hidden_, experts));
+    return;
+  }
+  settle(*found, "router", best >= 2 ? 0.97 : 0.85,
+         "its shape" + std::string(best >= 2 ? " and name" : ""));
+  bool rows = found->weight->shape[0] == experts && found->weight->shape[1] == hidden_;
+  if (rows) {
+    line("layers.{l}.mlp.router", *found, "$", "", true);
+    shape(found->weight, {"n_routed_experts", "hidden_size"});
+  } else {
+    tensors_.push_back({toml_string("layers.{l}.mlp.router.weight"),
+                        toml_string(term(found->weight->pattern) + ".t()"), "[hidden, experts]",
+                        true});
+    if (found->bias != nullptr)
+      tensors_.push_back({toml_string("layers.{l}.mlp.router.bias"),
+                          toml_string(term(found->bias->pattern)), "", true});
+  }
+  recognise_.push_back(found->weight->first_name);
+  moe_layers_ = found->weight->layers;
+  dim("n_routed_experts", first_of(found->weight) + (rows ? "[0]" : "[1]"), experts);
+  field("moe.n_routed_experts", toml_string("n_routed_experts"));
+  if (found->bias != nullptr) field("router.bias", "true");
+  // Which layers are mixtures.
+  std::uint64_t layers = names_.counts.at("l");
+  if (moe_layers_.size() < layers) {
+    std::uint64_t first = *moe_layers_.begin(), freq = 1;
+    if (moe_layers_.size() > 1) freq = *std::next(moe_layers_.begin()) - first;
+    for (std::uint64_t l = 0; l < layers; ++l) {
+      if ((l >= first && l % freq == 0) != (moe_layers_.count(l) != 0)) {
+        draft_.notes.push_back(
+            "Which layers are mixtures follows no rule that the model description has.");
+        break;
+      }
+    }
+    field("moe.first_k_dense_replace",
+          toml_string(fmt::format("first({})", term(spell(found->weight->pattern, {})))),
+          "the first layer with a router");
+    if (freq > 1)
+      field("moe.moe_layer_freq", std::to_string(freq), "every so manyth layer has a router");
+  }
+  Ask top{"num_experts_per_tok",
+          "0",
+          "experts that each token is sent to (top-k)",
+          {},
+          "1",
+          toml_string("n_routed_experts"),
+          facts({"num_experts_per_tok", "n_experts_per_token", "experts_per_token", "top_k", "topk",
+                 "n_activated_experts", "num_experts_per_token"})};
+  ask(std::move(top), "look for topk( in the router's forward");
+  field("router.num_experts_per_tok", toml_string("num_experts_per_tok"));
+  open("router.score");
+  open("router.norm_topk_prob");
+  open("router.norm_eps");
+  open("router.routed_scaling_factor");
+  assume("router.n_group", "1", "nothing in the weights speaks of groups of experts");
+  // A vector with one number an expert: the balancing bias, by whatever name.
+  for (Module* m : modules) {
+    const Shape& s = m->weight->shape;
+    if (settled(m->weight) || s.size() != 1 || s[0] != experts || !expert_variable(*m).empty())
+      continue;
+    settle(*m, "balancing bias of the experts", m->features.bias ? 0.9 : 0.7,
+           "its length and name");
+    tensors_.push_back({toml_string("layers.{l}.mlp.router.expert_bias"),
+                        toml_string(term(m->weight->pattern)), "", true});
+    open("router.expert_bias");
+    break;
+  }
+}
+
+void Drafter::routed(const std::vector<const Module*>& modules) {
+  if (modules.empty()) return;
+  std::string variable = expert_variable(*modules[0]);
+  Network n{"", "moe.routed", "routed experts", "moe_intermediate_size", "expert", variable, ""};
+  if (variable.empty()) n.expert = variable = "e";
+  n.canonical = "layers.{l}.mlp.experts.{" + variable + "}";
+  index_.emplace_back(variable, "n_routed_experts");
+  if (in_list_ == 0) return network(modules, n);
+  ask_choice("shared_place",
+             fmt::format("the router knows {} of {} experts: where the others, which are always "
+                         "on, are in the list",
+                         experts_, experts_ + in_list_),
+             {"first", "last"}, "look for the loop over shared experts in the mixture's forward");
+  dim("n_experts", fmt::format("count({})", first_of(modules[0]->weight, variable)),
+      experts_ + in_list_);
+  dim("n_shared_experts", "n_experts - n_routed_experts", in_list_);
+  dim("routed_begin", "if(shared_place == 1, n_shared_experts, 0)", 0);
+  dim("shared_begin", "if(shared_place == 1, 0, n_routed_experts)", 0);
+  index_.emplace_back(kList, "n_experts");
+  index_.emplace_back("s", "n_shared_experts");
+  n.list_begin = "routed_begin";
+  network(modules, n);
+  network(modules, {"layers.{l}.mlp.shared", "moe.shared", "experts", "shared_intermediate_size",
+                    "expert", variable, "s", "shared_begin", true});
+  if (in_list_ > 1) open("moe.shared_scale");
+}
+
+void Drafter::shared(const std::vector<const Module*>& modules) {
+  Network n{"layers.{l}.mlp.shared",     "moe.shared", "shared experts",
+            "shared_intermediate_size",  "shared",     "",
+            shared_variable(*modules[0])};
+  if (!n.shared.empty()) {
+    index_.emplace_back(n.shared, std::to_string(names_.counts.at(n.shared)));
+    if (names_.counts.at(n.shared) > 1) {
+      open("moe.shared_scale");
+    }
+  }
+  network(modules, n);
+  if (n.shared.empty() || names_.counts.at(n.shared) == 1) {
+    assume("moe.shared_scale", "1.0", "the shared network is added as it is");
+  }
+}
+
+void Drafter::dense(const std::vector<const Module*>& modules) {
+  network(modules,
+          {"layers.{l}.mlp.dense", "dense", "dense network", "intermediate_size", "dense", "", ""});
+}
+
+void Drafter::network(const std::vector<const Module*>& modules, const Network& network) {
+  std::vector<NetMatrix> matrices;
+  for (const Module* m : modules) {
+    const Shape& s = m->weight->shape;
+    std::size_t rank = s.size();
+    matrices.push_back({m->weight, s[rank - 2], s[rank - 1], rank == 3, m->features});
+  }
+  std::optional<NetGuess> guess = guess_network(matrices, hidden_);
+  if (!guess) {
+    draft_.notes.push_back("The matrices of the " + network.what +
+                           " are not those of a network with or without a gate; their lines are to "
+                           "be written by hand.");
+    return;
+  }
+  if (guess->orientation_unsure) {
+    draft_.notes.push_back("Whether the matrices of the " + network.what +
+                           " are [out, in] or [in, out] " +
+                           "is not clear; if no answer fits, try the other.");
+  }
+  for (std::size_t r = 0; r < guess->roles.size() && !network.again; ++r) {
+    const Module& m = *modules[guess->assignments[0][r]];
+    settle(m, network.what + ": " + in_words(guess->roles[r]), guess->confidence[r], guess->why[r]);
+    if (recognise_.size() < 12) recognise_.push_back(m.weight->first_name);
+  }
+  if (guess->assignments.size() > 1 && !network.again) {
+    std::vector<std::string> meanings;
+    for (const auto& assignment : guess->assignments) {
+      std::string meaning;
+      for (std::size_t r = 0; r < guess->roles.size(); ++r) {
+        bool varies = std::any_of(guess->assignments.begin(), guess->assignments.end(),
+                                  [&](const auto& a) { return a[r] != assignment[r]; });
+        if (!varies) continue;
+        meaning += fmt::format("{}{} {}", meaning.empty() ? "" : ", ", in_words(guess->roles[r]),
+                               below_layer(modules[assignment[r]]->stem));
+      }
+      meanings.push_back(meaning);
+    }
+    ask_choice(network.key + "_roles", "which matrix of the " + network.what + " is which",
+               meanings,
+               "the gate is the one inside of the activation, e.g. silu(gate(x)) * up(x)");
+  }
+  network_fields(modules, network, *guess);
+  network_lines(modules, network, *guess);
+}
+
+void Drafter::network_fields(const std::vector<const Module*>& modules, const Network& network,
+                             const NetGuess& guess) {
+  const auto index = [&](N role) {
+    return static_cast<std::size_t>(std::find(guess.roles.begin(), guess.roles.end(), role) -
+                                    guess.roles.begin());
+  };
+  bool fused = index(N::gate_up) < guess.roles.size();
+  const Module& up = *modules[guess.assignments[0][index(fused ? N::gate_up : N::up)]];
+  std::size_t rank = up.weight->shape.size();
+  std::string rows = fmt::format("{}[{}]", first_of(up.weight),
+                                 rank == 2          ? 0
+                                 : guess.transposed ? 2
+                                                    : 1);
+  std::string unit = fused ? rows + " / 2" : rows;
+  std::uint64_t times = network.shared.empty() ? 1
+                        : in_list_ != 0        ? in_list_
+                                               : names_.counts.at(network.shared);
+  if (network.again) {
+    dim(network.width_name, "n_shared_experts * moe_intermediate_size", times * guess.width);
+  } else if (times > 1) {
+    dim(network.key + "_unit", unit, guess.width, "one of them");
+    dim(network.width_name, fmt::format("{} * {}_unit", times, network.key), times * guess.width);
+  } else {
+    dim(network.width_name, unit, guess.width);
+  }
+  field(network.field + ".intermediate_size", toml_string(network.width_name));
+  field(network.field + ".gated", guess.roles.size() == 3 || fused ? "true" : "false",
+        "by the number and shapes of its matrices");
+  open(network.field + ".activation");
+  std::size_t biases = 0;
+  for (const Module* m : modules) biases += m->bias != nullptr ? 1u : 0u;
+  if (biases == modules.size()) field(network.field + ".bias", "true");
+  if (biases != 0 && biases != modules.size()) {
+    draft_.notes.push_back("Some matrices of the " + network.what +
+                           " have a bias and some have none: zeros(...) has to stand in.");
+    field(network.field + ".bias", "true");
+  }
+}
+
+void Drafter::network_lines(const std::vector<const Module*>& modules, const Network& network,
+                            const NetGuess& guess) {
+  const std::string key = network.key + "_roles", order = network.key + "_order";
+  std::uint64_t times = network.shared.empty() ? 1
+                        : in_list_ != 0        ? in_list_
+                                               : names_.counts.at(network.shared);
+  const std::string width = network.again ? "moe_intermediate_size"
+                            : times > 1   ? network.key + "_unit"
+                                          : network.width_name;
+  const auto put = [&](const std::string& role, std::size_t r, const std::string& inner, int axis) {
+    std::vector<const Module*> choice;
+    for (const auto& assignment : guess.assignments) choice.push_back(modules[assignment[r]]);
+    std::string comment = fmt::format("{:.0f} %: {}", 100 * guess.confidence[r], guess.why[r]);
+    bool stacked = choice[0]->weight->shape.size() == 3;
+    const auto wrapped = [&](const std::string& base, int along) {
+      std::string out = filled(inner, base);
+      return network.shared.empty()
+                 ? out
+                 : fmt::format("concat_over({}, {}, {})", network.shared, along, out);
+    };
+    const auto listed = [&](const Group* g) {
+      return fmt::format(
+          "stack_over({}, {}).select(0, {} + {})", kList, term(renamed(g->pattern, network.expert)),
+          network.shared.empty() ? network.expert : network.shared, network.list_begin);
+    };
+    if (!network.list_begin.empty()) {
+      std::vector<std::string> weights, biases;
+      for (const Module* m : choice) {
+        weights.push_back(listed(m->weight));
+        if (m->bias != nullptr) biases.push_back(listed(m->bias));
+      }
+      tensors_.push_back({toml_string(network.canonical + "." + role + ".weight"),
+                          toml_string(wrapped(choose(key, weights), axis)), comment, true});
+      if (biases.size() == choice.size()) {
+        tensors_.push_back({toml_string(network.canonical + "." + role + ".bias"),
+                            toml_string(wrapped(choose(key, biases), 0)), "", true});
+      }
+      return;
+    }
+    if (!stacked) {
+      if (axis == 1 && times > 1 && choice[0]->bias != nullptr) {
+        draft_.notes.push_back(
+            "The biases of several shared experts add up, for which the language has no step.");
+      }
+      line(network.canonical + "." + role, choice, key, wrapped("$", axis), comment, true);
+      return;
+    }
+    std::vector<std::string> weights, biases;
+    for (const Module* m : choice) {
+      weights.push_back(term(m->weight->pattern) + fmt::format(".select(0, {}){}", network.expert,
+                                                               guess.transposed ? ".t()" : ""));
+      if (m->bias != nullptr)
+        biases.push_back(term(m->bias->pattern) + fmt::format(".select(0, {})", network.expert));
+    }
+    tensors_.push_back({toml_string(network.canonical + "." + role + ".weight"),
+                        toml_string(wrapped(choose(key, weights), axis)), comment, true});
+    if (biases.size() == choice.size()) {
+      tensors_.push_back({toml_string(network.canonical + "." + role + ".bias"),
+                          toml_string(wrapped(choose(key, biases), 0)), "", true});
+    }
+  };
+  for (std::size_t r = 0; r < guess.roles.size(); ++r) {
+    const Group* g = modules[guess.assignments[0][r]]->weight;
+    std::vector<std::string> held = {guess.roles[r] == N::gate_up ? "2 * " + width : width,
+                                     "hidden_size"};
+    if ((guess.roles[r] == N::down) != guess.transposed) std::swap(held[0], held[1]);
+    if (g->shape.size() == 3) held.insert(held.begin(), "n_routed_experts");
+    if (network.list_begin.empty()) shape(g, held);
+    if (guess.roles[r] != N::gate_up) {
+      put(in_words(guess.roles[r]), r, "$", guess.roles[r] == N::down ? 1 : 0);
+      continue;
+    }
+    if (!network.again)
+      ask_choice(order, "where the rows of gate and up lie in their matrix",
+                 {"all of gate, all of up", "all of up, all of gate", "in turn gate, up",
+                  "in turn up, gate"},
+                 "look for chunk() or [::2] before the activation");
+    if (!network.again)
+      dim(network.key + "_gate_begin", fmt::format("if({} == 1, 0, {})", order, width), 0);
+    for (bool gate : {true, false}) {
+      std::string begin = gate ? network.key + "_gate_begin"
+                               : fmt::format("{} - {}_gate_begin", width, network.key);
+      std::string inner = fmt::format(
+          "if({0} < 3, $.slice(0, {1}, {1} + {2}), $.split(0, {2}).select(1, if({0} == {3}, 0, "
+          "1)))",
+          order, begin, width, gate ? 3 : 4);
+      put(gate ? "gate" : "up", r, inner, 0);
+    }
+  }
+}
+
+}  // namespace wb::draft

@@ -1,0 +1,258 @@
+// A layer's tensors handed to the attention and to the network, its norms, and the multi-token
+// heads that hold one more layer each; see drafter.h.
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "draft/drafter.h"
+
+namespace wb::draft {
+
+void Drafter::layers() {
+  // Each matrix belongs to the attention or to the network: by words, by what its neighbours
+  // are, and else by trying.
+  const auto below = [&](const Module& m) { return below_layer(m.weight->pattern); };
+  enum Side { attention_side, network_side, unsure };
+  const auto by_words = [&](const Module& m) {
+    const Features& f = m.features;
+    bool expert_index =
+        std::any_of(m.weight->variables.begin(), m.weight->variables.end(),
+                    [](const std::string& v) { return v[0] == 'e' || v[0] == 's'; });
+    if (expert_index || f.feed_forward || f.expert || f.shared) return network_side;
+    if (f.attention || f.q || f.k || f.v || f.kv || f.qkv || m.weight->has("h"))
+      return attention_side;
+    if (f.router || f.gate || f.any({"up", "down", "fc"})) return network_side;
+    if (f.any({"wo", "o", "out"})) return attention_side;
+    return unsure;
+  };
+  const auto segment = [&](const Module& m) {
+    std::string b = below(m);
+    if (!b.empty() && b[0] == '.') b = b.substr(1);
+    std::size_t dot = b.find('.');
+    return dot == std::string::npos ? std::string() : b.substr(0, dot);
+  };
+  std::vector<Module*> all;
+  for (Module& m : modules_) {
+    if (in_layer(*m.weight) && !settled(m.weight) && no_weights_.count(m.weight) == 0) {
+      all.push_back(&m);
+    }
+  }
+  std::map<std::string, std::set<Side>> sides;
+  for (const Module* m : all) {
+    Side s = by_words(*m);
+    if (s != unsure && !segment(*m).empty()) sides[segment(*m)].insert(s);
+  }
+  std::vector<Module*> attention_matrices, attention_vectors, network, norms, open_matrices;
+  for (Module* m : all) {
+    Side s = by_words(*m);
+    if (s == unsure && sides[segment(*m)].size() == 1) s = *sides[segment(*m)].begin();
+    const Shape& shape = m->weight->shape;
+    bool vector = shape.size() == 1;
+    bool layer_wide = vector && shape[0] == hidden_ && m->weight->variables.size() == 1;
+    // A norm over the whole width stands before a part, whatever part it lies in.
+    // ... unless it is a latent's, which may be as wide.
+    layer_wide &= !m->features.q && !m->features.k && !m->features.v && !m->features.kv &&
+                  !m->features.latent;
+    if (layer_wide && (m->features.norm || s == unsure || m->bias != nullptr)) {
+      norms.push_back(m);
+    } else if (s == network_side) {
+      network.push_back(m);
+    } else if (s == attention_side) {
+      (vector ? attention_vectors : attention_matrices).push_back(m);
+    } else if (!vector) {
+      open_matrices.push_back(m);
+    }
+  }
+  const Module* counted = norms.empty() ? all.empty() ? nullptr : all[0] : norms[0];
+  if (counted == nullptr) return;
+  dim("num_hidden_layers", fmt::format("count({})", first_of(counted->weight, "l")),
+      names_.counts.at("l"));
+  layer_norms(norms);
+  // What no word places goes where it makes sense: first all with the attention.
+  std::vector<Module*> with = attention_matrices;
+  with.insert(with.end(), open_matrices.begin(), open_matrices.end());
+  if (open_matrices.empty() || network.empty() || !attention(with, attention_vectors)) {
+    if (open_matrices.empty() || !network.empty()) {
+      if (!attention(attention_matrices, attention_vectors)) {
+        draft_.notes.push_back(
+            "The attention's matrices are not those of any attention that the model description "
+            "knows; their lines are to be written by hand.");
+        field("attention.num_attention_heads", toml_string("?"));
+      }
+      network.insert(network.end(), open_matrices.begin(), open_matrices.end());
+    } else {
+      // Nothing at all is known: the largest part that is an attention of its own, four or more.
+      bool done = false;
+      for (std::size_t take = open_matrices.size(); take >= 4 && !done; --take) {
+        for (std::size_t mask = 0;
+             mask < (1u << open_matrices.size()) && !done && open_matrices.size() <= 10; ++mask) {
+          std::vector<Module*> some = attention_matrices, rest;
+          for (std::size_t i = 0; i < open_matrices.size(); ++i) {
+            ((mask >> i & 1u) != 0 ? some : rest).push_back(open_matrices[i]);
+          }
+          if (open_matrices.size() - rest.size() != take || rest.size() < 2 || rest.size() > 3)
+            continue;
+          std::vector<NetMatrix> matrices;
+          for (const Module* m : rest) {
+            if (m->weight->shape.size() != 2) continue;
+            matrices.push_back(
+                {m->weight, m->weight->shape[0], m->weight->shape[1], false, m->features});
+          }
+          if (!guess_network(matrices, hidden_) || !attention(some, attention_vectors)) continue;
+          network = rest;
+          done = true;
+          draft_.notes.push_back(
+              "No name says which matrices are the attention's and which the network's; they are "
+              "parted by shape alone.");
+        }
+      }
+      if (!done) field("attention.num_attention_heads", toml_string("?"));
+    }
+  }
+  feed_forward(network);
+}
+
+void Drafter::layer_norms(std::vector<Module*> norms) {
+  std::stable_sort(norms.begin(), norms.end(),
+                   [](const Module* a, const Module* b) { return a->stem < b->stem; });
+  if (norms.size() != 2) {
+    draft_.notes.push_back(fmt::format(
+        "A layer has {} norms over the whole width; the model description has one before the "
+        "attention and one before the network.",
+        norms.size()));
+    return;
+  }
+  const auto before_attention = [](const Module* m) {
+    const Features& f = m->features;
+    bool post = f.post && f.attention;  // "post_attention_layernorm" stands before the network
+    return (f.attention && !post ? 2.0 : 0) + (f.pre && !f.feed_forward ? 1.5 : 0) -
+           (post ? 2 : 0) - (f.feed_forward ? 2 : 0);
+  };
+  double straight = before_attention(norms[0]) - before_attention(norms[1]);
+  if (straight == 0 && norms[0]->features.number >= 0 &&
+      norms[0]->features.number + 1 == norms[1]->features.number) {
+    straight = 1.5;
+  }
+  if (straight < 0) std::swap(norms[0], norms[1]);
+  bool sure = std::fabs(straight) >= 1;
+  double confidence = sure ? (std::fabs(straight) > 1.6 ? 0.97 : 0.9) : 0.5;
+  const std::string why = sure ? "name" : "names do not tell: asked";
+  settle(*norms[0], "norm before the attention", confidence, why);
+  settle(*norms[1], "norm before the network", confidence, why);
+  if (sure) {
+    line("layers.{l}.attn_norm", *norms[0], "$", "", true);
+    line("layers.{l}.mlp_norm", *norms[1], "$", "", true);
+  } else {
+    ask_choice(
+        "norm_roles", "which norm stands where",
+        {norms[0]->stem + " before the attention, " + norms[1]->stem + " before the network",
+         norms[1]->stem + " before the attention, " + norms[0]->stem + " before the network"},
+        "read the block's forward");
+    line("layers.{l}.attn_norm", {norms[0], norms[1]}, "norm_roles", "$", "", true);
+    line("layers.{l}.mlp_norm", {norms[1], norms[0]}, "norm_roles", "$", "", true);
+  }
+  for (const Module* m : norms) {
+    shape(m->weight, {"hidden_size"});
+    recognise_.push_back(spell(m->weight->pattern, m->weight->first));
+  }
+  bool all_bias = norm_bias_ && norms[0]->bias != nullptr && norms[1]->bias != nullptr;
+  bool any_bias = norm_bias_ || norms[0]->bias != nullptr || norms[1]->bias != nullptr;
+  if (all_bias) {
+    field("norm.kind", toml_string("layer"), "the norms have a shift");
+    field("norm.bias", "true");
+  } else {
+    open("norm.kind");
+    if (any_bias)
+      draft_.notes.push_back(
+          "Some norms have a shift and some have none; the model description wants all alike.");
+  }
+  open("norm.eps");
+  open("norm.eps_outside_root");
+}
+
+// The heads fit when everything in them is a layer's, two norms and a matrix of twice the width.
+void Drafter::multi_token_heads() {
+  if (names_.mtp_prefix.empty()) return;
+  std::vector<Module*> norms, combine, own;
+  bool fits = true;
+  std::vector<std::pair<const Group*, const Group*>> same;
+  for (Module& m : modules_) {
+    if (!m.weight->has("m") || settled(m.weight)) continue;
+    std::string rest = below_layer(m.weight->pattern);
+    const Group* twin = nullptr;
+    for (const Group& g : names_.groups) {
+      if (in_layer(g) && g.pattern == names_.layer_prefix + rest) twin = &g;
+    }
+    const Shape& s = m.weight->shape;
+    if (twin != nullptr && settled(twin) && twin->shape == s) {
+      same.emplace_back(m.weight, twin);
+      if (m.bias != nullptr) same.emplace_back(m.bias, twin);
+    } else if (s.size() == 1 && s[0] == hidden_) {
+      norms.push_back(&m);
+    } else if (s.size() == 2 && s[0] == hidden_ && s[1] == 2 * hidden_) {
+      combine.push_back(&m);
+    } else {
+      fits = false;
+    }
+  }
+  const Module *attn = nullptr, *mlp = nullptr;
+  std::vector<Module*> rest;
+  for (Module* m : norms) {
+    if (m->features.attention && !m->features.post) {
+      attn = m;
+    } else if (m->features.feed_forward || (m->features.post && m->features.attention)) {
+      mlp = m;
+    } else {
+      rest.push_back(m);
+    }
+  }
+  bool layer_norms_same = norms.size() == 2;
+  if (layer_norms_same) rest = norms;
+  fits &= combine.size() == 1 && rest.size() == 2 &&
+          (layer_norms_same || (attn != nullptr && mlp != nullptr));
+  // Which dims the blocks share only makes sense when every layer is alike.
+  fits &= moe_layers_.empty() || moe_layers_.size() == names_.counts.at("l");
+  if (!fits) return leave_mtp("multi-token heads, which play no part in the logits");
+  mtp_fits_ = true;
+  for (const auto& [group, twin] : same) {
+    settle(group, roles_.at(twin).role, roles_.at(twin).confidence, "as in the layers");
+  }
+  dim("num_nextn_predict_layers", fmt::format("count({})", first_of(combine[0]->weight, "m")),
+      names_.counts.at("m"));
+  index_.emplace_back("m", "num_nextn_predict_layers");
+  field("num_nextn_predict_layers", toml_string("num_nextn_predict_layers"));
+  if (combine[0]->bias != nullptr) field("mtp_combine_bias", "true");
+  settle(*combine[0], "multi-token head: combination", 0.95,
+         "the only matrix [hidden, 2 * hidden]");
+  line("mtp.{m}.combine", *combine[0], "$", "", false);
+  shape(combine[0]->weight, {"hidden_size", "2 * hidden_size"});
+  if (!layer_norms_same) {
+    settle(*attn, "norm before the attention", 0.9, "name");
+    settle(*mlp, "norm before the network", 0.9, "name");
+    line("mtp.{m}.block.attn_norm", *attn, "$", "", false);
+    line("mtp.{m}.block.mlp_norm", *mlp, "$", "", false);
+  }
+  // The logits do not hang on these two, so no experiment tells and nothing waits for an answer.
+  std::stable_sort(rest.begin(), rest.end(), [](const Module* a, const Module* b) {
+    return std::pair(a->features.embed, a->stem) < std::pair(b->features.embed, b->stem);
+  });
+  settle(*rest[0], "multi-token head: norm of the previous state", 0.6, "assumed");
+  settle(*rest[1], "multi-token head: norm of the embedding", 0.6, "assumed");
+  line("mtp.{m}.prev_norm", *rest[0], "$", "assumed: the other way round is as likely by name",
+       false);
+  line("mtp.{m}.embed_norm", *rest[1], "$", "", false);
+  draft_.assumed.push_back("mtp: " + rest[0]->stem + " norms the previous state, " + rest[1]->stem +
+                           " the embedding (no effect unless --mtp keep)");
+}
+
+void Drafter::leave_mtp(const std::string& reason) {
+  for (const Group& g : names_.groups) {
+    if (g.has("m") && !settled(&g))
+      settle(&g, "multi-token head, left out", 0.8, "under " + names_.mtp_prefix);
+  }
+  std::string star = names_.mtp_prefix;
+  star.replace(star.find("{m}"), 3, "*");
+  left_out_.push_back({toml_string(star + ".*"), toml_string(reason), "", false});
+}
+
+}  // namespace wb::draft

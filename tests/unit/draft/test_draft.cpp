@@ -1,0 +1,320 @@
+// Drafting from names and shapes made here: what is found, and above all what is asked where
+// nothing tells. Expected roles are those by which the shapes were chosen.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "draft/draft.h"
+#include "draft/names.h"
+#include "recipe/recipe.h"
+#include "unit/recipe/reference_layout.h"
+
+namespace wb::draft {
+namespace {
+
+using test::CheckpointMaker;
+
+struct Named {
+  std::string name;
+  Shape shape;
+};
+
+// A model of width 24 with two layers; `layer` lists what a layer holds.
+Checkpoint model(const std::vector<Named>& layer, const std::string& prefix = "",
+                 const std::vector<Named>& more = {}) {
+  CheckpointMaker maker;
+  const auto add = [&](const std::string& name, const Shape& shape) {
+    maker.add(name, shape, [name](std::uint64_t i) { return test::element(name, i); });
+  };
+  add(prefix + "embed.weight", {40, 24});
+  add(prefix + "norm.weight", {24});
+  for (int l = 0; l < 2; ++l) {
+    for (const Named& n : layer)
+      add(prefix + "blocks." + std::to_string(l) + "." + n.name, n.shape);
+  }
+  for (const Named& n : more) add(n.name, n.shape);
+  return maker.make();
+}
+
+std::vector<Named> with(std::vector<Named> base, const std::vector<Named>& more) {
+  base.insert(base.end(), more.begin(), more.end());
+  return base;
+}
+const std::vector<Named> kNorms = {{"attn_norm.weight", {24}}, {"mlp_norm.weight", {24}}};
+const std::vector<Named> kLatent = {{"attn.wq.weight", {36, 24}},   {"attn.w_dkv.weight", {10, 24}},
+                                    {"attn.w_uk.weight", {24, 10}}, {"attn.w_uv.weight", {24, 10}},
+                                    {"attn.w_kr.weight", {4, 24}},  {"attn.wo.weight", {24, 24}}};
+const std::vector<Named> kMlp = {{"mlp.gate_proj.weight", {50, 24}},
+                                 {"mlp.up_proj.weight", {50, 24}},
+                                 {"mlp.down_proj.weight", {24, 50}}};
+
+std::string role(const Draft& d, const std::string& pattern) {
+  for (const DraftGroup& g : d.groups) {
+    if (g.pattern == pattern) return g.role;
+  }
+  return "no such group";
+}
+const Question* question(const Draft& d, const std::string& key) {
+  auto it = std::find_if(d.questions.begin(), d.questions.end(),
+                         [&](const Question& q) { return q.key == key; });
+  return it == d.questions.end() ? nullptr : &*it;
+}
+std::uint64_t dim(const Draft& d, const std::string& name) {
+  for (const auto& [key, value] : d.dims) {
+    if (key == name) return value;
+  }
+  return 0;
+}
+// Drafts, and holds the recipe to being one.
+Draft drafted(const Checkpoint& checkpoint) {
+  Draft d = draft_recipe(checkpoint, "mine");
+  ParsedRecipe parsed = parse_recipe(d.toml, "mine.toml");
+  for (const RecipeMistake& m : parsed.mistakes) {
+    ADD_FAILURE() << m.line << ":" << m.column << ": " << m.text << "\n" << d.toml;
+  }
+  return d;
+}
+
+TEST(Draft, FindsTheHeadsOfALatentAttention) {
+  // 36 = heads * (content + rope), 24 = heads * content, 4 = rope: three heads, no other count.
+  Draft d = drafted(model(with(with(kNorms, kLatent), kMlp)));
+  EXPECT_EQ(role(d, "blocks.{l}.attn.w_dkv.weight"), "key-value down-projection");
+  EXPECT_EQ(role(d, "blocks.{l}.attn.w_uk.weight"), "keys");
+  EXPECT_EQ(role(d, "blocks.{l}.attn.w_kr.weight"), "rotated key");
+  EXPECT_EQ(dim(d, "num_attention_heads"), 3u);
+  EXPECT_EQ(dim(d, "qk_rope_head_dim"), 4u);
+  EXPECT_EQ(dim(d, "kv_lora_rank"), 10u);
+  EXPECT_TRUE(d.unknown.empty());
+  EXPECT_EQ(question(d, "num_attention_heads"), nullptr);
+  EXPECT_EQ(question(d, "attention_roles"), nullptr) << "the names tell";
+  ASSERT_NE(question(d, "query_order"), nullptr) << "content and position lie in one matrix";
+}
+
+TEST(Draft, AsksWhichOfTwoMatricesIsKeysWhenNamesAreSilent) {
+  std::vector<Named> attention = kLatent;
+  attention[2].name = "attn.x.weight";
+  attention[3].name = "attn.y.weight";
+  Draft d = drafted(model(with(with(kNorms, attention), kMlp)));
+  const Question* q = question(d, "attention_roles");
+  ASSERT_NE(q, nullptr);
+  ASSERT_EQ(q->values.size(), 2u);
+  EXPECT_NE(d.toml.find("if(attention_roles == 1, "), std::string::npos);
+  EXPECT_NE(d.toml.find("default = 0  # not answered yet"), std::string::npos);
+  for (const DraftGroup& g : d.groups) {
+    if (g.pattern == "blocks.{l}.attn.x.weight") {
+      EXPECT_LE(g.confidence, 0.5);
+    }
+  }
+}
+
+TEST(Draft, AnUnansweredQuestionStopsTheRecipe) {
+  std::vector<Named> attention = kLatent;
+  attention[2].name = "attn.x.weight";
+  attention[3].name = "attn.y.weight";
+  Checkpoint checkpoint = model(with(with(kNorms, attention), kMlp));
+  Draft d = drafted(checkpoint);
+  ParsedRecipe parsed = parse_recipe(d.toml, "mine.toml");
+  ASSERT_NE(parsed.recipe, nullptr);
+  Overrides fields;
+  for (const Question& q : d.questions) {
+    if (q.field)
+      fields.fields[q.key] =
+          q.values[0] == "rms"
+              ? nlohmann::json("rms")
+              : nlohmann::json::parse(q.values[0].substr(0, q.values[0].find(' ')), nullptr, false);
+    if (q.field && fields.fields[q.key].is_discarded()) fields.fields[q.key] = q.values[0];
+  }
+  const auto apply_with = [&](const std::map<std::string, std::string>& settings) {
+    return apply(recognise(checkpoint, parsed.recipe), checkpoint, settings, fields);
+  };
+  std::map<std::string, std::string> settings = {{"query_order", "1"}};
+  try {
+    apply_with(settings);
+    FAIL() << "applied without an answer";
+  } catch (const Error& e) {
+    EXPECT_EQ(e.code(), Code::setting_invalid);
+    EXPECT_NE(e.sentence().find("attention_roles"), std::string::npos) << e.sentence();
+  }
+  settings["attention_roles"] = "1";
+  CanonicalModel one = apply_with(settings);
+  settings["attention_roles"] = "2";
+  CanonicalModel two = apply_with(settings);
+  EXPECT_EQ(one.at("layers.0.attn.k_nope.weight").sources(),
+            two.at("layers.0.attn.v.weight").sources());
+  EXPECT_NE(one.at("layers.0.attn.k_nope.weight").sources(),
+            two.at("layers.0.attn.k_nope.weight").sources());
+}
+
+TEST(Draft, AsksWhichMatrixIsTheGateWhenNumbersDoNotFollowTheUsualOrder) {
+  // w1 and w3 go in and w2 comes out as published; here w3 comes out.
+  const std::vector<Named> odd = {
+      {"mlp.w1.weight", {50, 24}}, {"mlp.w2.weight", {50, 24}}, {"mlp.w3.weight", {24, 50}}};
+  Draft d = drafted(model(with(with(kNorms, kLatent), odd)));
+  EXPECT_NE(question(d, "dense_roles"), nullptr);
+  const std::vector<Named> usual = {
+      {"mlp.w1.weight", {50, 24}}, {"mlp.w2.weight", {24, 50}}, {"mlp.w3.weight", {50, 24}}};
+  d = drafted(model(with(with(kNorms, kLatent), usual)));
+  EXPECT_EQ(question(d, "dense_roles"), nullptr);
+  EXPECT_EQ(role(d, "blocks.{l}.mlp.w3.weight"), "dense network: up");
+}
+
+TEST(Draft, AsksWhichNormIsWhich) {
+  Draft d =
+      drafted(model(with(with({{"alpha.weight", {24}}, {"beta_.weight", {24}}}, kLatent), kMlp)));
+  EXPECT_NE(question(d, "norm_roles"), nullptr);
+}
+
+TEST(Draft, AsksForTheHeadsThatShapesAllow) {
+  const std::vector<Named> plain = {{"attn.q.weight", {24, 24}},
+                                    {"attn.k.weight", {24, 24}},
+                                    {"attn.v.weight", {24, 24}},
+                                    {"attn.o.weight", {24, 24}}};
+  Draft d = drafted(model(with(with(kNorms, plain), kMlp)));
+  const Question* heads = question(d, "num_attention_heads");
+  ASSERT_NE(heads, nullptr);
+  // Even widths above 2 that divide 24, by hand; one head alone is no candidate.
+  EXPECT_EQ(heads->values, (std::vector<std::string>{"2", "3", "4", "6"}));
+  EXPECT_NE(question(d, "rotation"), nullptr) << "nothing says whether rope turns anything";
+}
+
+TEST(Draft, OrderOfPartsIsAskedForFusedTensors) {
+  const std::vector<Named> fused = {{"attn.qkv.weight", {72, 24}}, {"attn.o.weight", {24, 24}}};
+  const std::vector<Named> mlp = {{"mlp.gate_up.weight", {100, 24}}, {"mlp.down.weight", {24, 50}}};
+  Draft d = drafted(model(with(with(kNorms, fused), mlp)));
+  EXPECT_NE(question(d, "qkv_order"), nullptr);
+  EXPECT_NE(question(d, "dense_order"), nullptr);
+}
+
+TEST(Draft, StackedExpertsOfBothOrientations) {
+  for (bool transposed : {false, true}) {
+    Shape in = transposed ? Shape{6, 24, 9} : Shape{6, 9, 24},
+          out = transposed ? Shape{6, 9, 24} : Shape{6, 24, 9};
+    const std::vector<Named> experts = {{"moe.router.weight", {6, 24}},
+                                        {"moe.experts.gate", in},
+                                        {"moe.experts.up", in},
+                                        {"moe.experts.down", out}};
+    Draft d = drafted(model(with(with(kNorms, kLatent), experts)));
+    EXPECT_EQ(role(d, "blocks.{l}.moe.experts.down"), "routed experts: down");
+    EXPECT_EQ(d.toml.find(".select(0, e).t()") != std::string::npos, transposed);
+    EXPECT_EQ(dim(d, "n_routed_experts"), 6u);
+    EXPECT_TRUE(d.unknown.empty());
+  }
+}
+
+TEST(Draft, ANonCausalMaskAndRoutingNoiseAreNotLeftOut) {
+  const std::vector<Named> noisy = {
+      {"moe.router.weight", {6, 24}},   {"moe.noise.weight", {6, 24}},
+      {"moe.experts.gate", {6, 9, 24}}, {"moe.experts.up", {6, 9, 24}},
+      {"moe.experts.down", {6, 24, 9}}, {"attn.mask", {1, 1, 8, 8}}};
+  Draft d = drafted(model(with(with(kNorms, kLatent), noisy)));
+  EXPECT_EQ(d.unknown,
+            (std::vector<std::string>{"blocks.{l}.attn.mask", "blocks.{l}.moe.noise.weight"}));
+  EXPECT_EQ(d.toml.find("\n[left_out]\n"), std::string::npos);
+}
+
+TEST(Draft, ReadsRopeBuffersAndMasks) {
+  CheckpointMaker maker;
+  Checkpoint base = model(with(with(kNorms, kLatent), kMlp));
+  base.tensors.push_back(
+      CheckpointMaker()
+          .add("rope.inv_freq", {2}, [](std::uint64_t j) { return j == 0 ? 1.0f : 0.1f; })
+          .make()
+          .tensors[0]);
+  base.tensors.push_back(
+      CheckpointMaker()
+          .add("mask", {4, 4}, [](std::uint64_t i) { return i % 4 <= i / 4 ? 1.0f : 0.0f; })
+          .make()
+          .tensors[0]);
+  // cos of position * base^(-2j/4), the two halves alike: rotate-half.
+  base.tensors.push_back(
+      CheckpointMaker()
+          .add("rope.cos", {3, 4},
+               [](std::uint64_t i) { return std::cos(float(i / 4) * (i % 2 == 0 ? 1.0f : 0.1f)); })
+          .make()
+          .tensors[0]);
+  std::sort(base.tensors.begin(), base.tensors.end(),
+            [](const auto& a, const auto& b) { return a.name < b.name; });
+  Draft d = drafted(base);
+  EXPECT_TRUE(d.unknown.empty());
+  EXPECT_NE(d.toml.find("rope.base = 100.0"), std::string::npos) << d.toml;  // 0.1 = base^(-2/4)
+  EXPECT_NE(d.toml.find("rope.layout = \"half_split\""), std::string::npos);
+  EXPECT_NE(d.toml.find("equal(this, tril(4))"), std::string::npos);
+  EXPECT_EQ(question(d, "rope.base"), nullptr);
+}
+
+TEST(Draft, SharedExpertsInTheListOfExperts) {
+  std::vector<Named> moe = {{"moe.gate.weight", {4, 24}}};
+  for (int e = 0; e < 5; ++e) {
+    for (const char* part : {"gate_proj", "up_proj"})
+      moe.push_back({"moe.experts." + std::to_string(e) + "." + part + ".weight", {9, 24}});
+    moe.push_back({"moe.experts." + std::to_string(e) + ".down_proj.weight", {24, 9}});
+  }
+  Draft d = drafted(model(with(with(kNorms, kLatent), moe)));
+  EXPECT_NE(question(d, "shared_place"), nullptr);
+  EXPECT_EQ(dim(d, "n_routed_experts"), 4u);
+  EXPECT_EQ(dim(d, "n_experts"), 5u);
+}
+
+TEST(Draft, NamesThatAreNoTomlAreSpelledOut) {
+  Draft d = drafted(model(with(with(kNorms, kLatent), kMlp), "", {{"od\"d\n[model]\nx = 1", {3}}}));
+  EXPECT_EQ(d.unknown.size(), 1u);
+}
+
+TEST(Draft, RefusesWhatIsNoModelAndTwoModels) {
+  try {
+    draft_recipe(CheckpointMaker().add("a", {2}, [](std::uint64_t) { return 0.0f; }).make(), "x");
+    FAIL();
+  } catch (const Error& e) {
+    EXPECT_EQ(e.code(), Code::recipe_unknown);
+    EXPECT_NE(e.sentence().find("no layers are seen"), std::string::npos) << e.sentence();
+  }
+  const std::vector<Named> layer = with(with(kNorms, kLatent), kMlp);
+  Checkpoint two = model(layer, "model.");
+  for (SourceTensor& t : model(layer, "ema.").tensors) two.tensors.push_back(t);
+  std::sort(two.tensors.begin(), two.tensors.end(),
+            [](const auto& a, const auto& b) { return a.name < b.name; });
+  try {
+    draft_recipe(two, "x");
+    FAIL();
+  } catch (const Error& e) {
+    EXPECT_EQ(e.code(), Code::recipe_ambiguous);
+    EXPECT_NE(e.sentence().find("\"ema.\" and \"model.\""), std::string::npos) << e.sentence();
+  }
+  EXPECT_EQ(draft_recipe(two, "x", "ema.").prefix, "ema.");
+}
+
+TEST(Names, IndicesArePlacesWhereTheSameRecurs) {
+  CheckpointMaker maker;
+  const auto add = [&](const std::string& name, const Shape& shape) {
+    maker.add(name, shape, [](std::uint64_t) { return 1.0f; });
+  };
+  add("tok.weight", {9, 4});
+  for (int l = 0; l < 2; ++l) {
+    std::string b = "layer" + std::to_string(l) + ".";
+    for (const char* w : {"w1", "w2", "w3"}) add(b + "attn." + w, {4, 4});
+    add(b + "net.0.weight", {8, 4});
+    add(b + "net.1.weight", {4, 8});
+    add(b + "ln_1.weight", {4});
+    add(b + "ln_2.weight", {4});
+    for (int e = 0; e < 3; ++e) {
+      add(b + "fc1." + std::to_string(e) + ".weight", {6, 4});
+      add(b + "expert_" + std::to_string(e) + ".w" + std::to_string(e), {4, 6});
+    }
+  }
+  add("optimizer.state.0.exp_avg", {9, 4});
+  add("optimizer.state.1.exp_avg", {4});
+  Checkpoint checkpoint = maker.make();
+  Names names = read_names(checkpoint, "");
+  std::vector<std::string> patterns;
+  for (const Group& g : names.groups) patterns.push_back(g.pattern);
+  EXPECT_EQ(patterns, (std::vector<std::string>{"layer{l}.attn.w1", "layer{l}.attn.w2",
+                                                "layer{l}.attn.w3", "layer{l}.expert_{e}.w{e}",
+                                                "layer{l}.fc1.{e}.weight", "layer{l}.ln_1.weight",
+                                                "layer{l}.ln_2.weight", "layer{l}.net.0.weight",
+                                                "layer{l}.net.1.weight", "tok.weight"}));
+  EXPECT_EQ(names.optimizer, std::vector<std::string>{"optimizer.*"});
+}
+
+}  // namespace
+}  // namespace wb::draft
