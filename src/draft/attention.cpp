@@ -171,6 +171,8 @@ class Search {
       const auto& v = hints_.vector_sizes;
       if (rank > 0 && std::find(v.begin(), v.end(), rank) != v.end()) total += 1;
     }
+    // Latents rarely go with fewer heads of keys than of queries.
+    if (kv_rank > 0 && widths[0].heads != widths[0].kv_heads) total -= 4;
     if (q_rank >= hints_.hidden || kv_rank >= hints_.hidden) total -= 1;  // latents compress
     found_.push_back({chosen_, total, std::move(widths), q_rank, kv_rank});
   }
@@ -198,7 +200,7 @@ class Search {
       if (m.heads != 0 && m.heads != (own ? h : kv)) return;
     }
     if (hints_.heads != 0 && h != hints_.heads) return;
-    HeadWidths w{h, kv, 0, 0, 0, true};
+    HeadWidths w{h, kv, 0, 0, 0, true, false};
     const Matrix* o = of(R::o);
     if (o->cols % h != 0) return;
     w.v = o->cols / h;
@@ -222,7 +224,12 @@ class Search {
       key = sum > w.v ? sum - w.v : 0;
     }
     if (key == 0) return;
-    if (of(R::v) == nullptr && of(R::kv) == nullptr && key != w.v) return;  // value = key content
+    if (of(R::v) == nullptr && of(R::kv) == nullptr && key != w.v) {  // value = key content
+      // ... and zeros, up to the width of a query.
+      if (key > w.v || w.v != width) return;
+      w.v = key;
+      w.padded_values = true;
+    }
     const Matrix* down = of(R::kv_down_rope);
     const Matrix* apart = of(R::k_rope);
     if (down == nullptr && apart == nullptr) {  // whole keys

@@ -42,6 +42,7 @@ struct Matrix {
 struct HeadWidths {
   std::uint64_t heads = 0, kv_heads = 0, nope = 0, rope = 0, v = 0;
   bool shared_rope_key = true;
+  bool padded_values = false;  // values are the content key and zeros
   bool operator==(const HeadWidths&) const = default;
 };
 

@@ -165,7 +165,13 @@ void Drafter::attention_dims(const AttentionGuess& guess, const std::vector<Matr
   bool one = std::all_of(guess.widths.begin(), guess.widths.end(),
                          [&](const HeadWidths& x) { return x.heads == w.heads; });
   const auto known = [&](std::uint64_t value) { return one ? value : 0; };
-  dim("v_head_dim", fmt::format("{}[1] / {}", name(R::o), kHeads), known(w.v));
+  if (w.padded_values) {
+    ask_choice("value_place",
+               "where values lie, which are the content key and zeros up to a query's width",
+               {"content, zeros", "zeros, content"}, "look for cat() or pad() on the values");
+  } else {
+    dim("v_head_dim", fmt::format("{}[1] / {}", name(R::o), kHeads), known(w.v));
+  }
   bool grouped = std::any_of(guess.widths.begin(), guess.widths.end(),
                              [](const HeadWidths& x) { return x.kv_heads != x.heads; });
   std::string kv_heads = kHeads;
@@ -212,6 +218,7 @@ void Drafter::attention_dims(const AttentionGuess& guess, const std::vector<Matr
                              : "head_dim - qk_rope_head_dim",
         known(w.nope));
   }
+  if (w.padded_values) dim("v_head_dim", "qk_nope_head_dim", known(w.v));
   field(fmt::format("attention.{}", kHeads), toml_string(kHeads));
   if (guess.q_rank > 0) field("attention.q_lora_rank", toml_string("q_lora_rank"));
   if (guess.kv_rank > 0) field("attention.kv_lora_rank", toml_string("kv_lora_rank"));
@@ -354,7 +361,23 @@ void Drafter::attention_lines(const AttentionGuess& guess, const std::vector<Mat
           "Queries, keys and values in one with a part of each rotated: their lines are to be "
           "completed by hand.");
   }
-  put("o", R::o, "$");
+  if (w.padded_values) {
+    // The columns that meet zeros play no part.
+    const Module& o = *modules[guess.assignments[0][guess.index(R::o)]];
+    dim("value_begin", "if(value_place == 1, 0, qk_rope_head_dim)", 0);
+    tensors_.push_back(
+        {toml_string("layers.{l}.attn.o.weight"),
+         toml_string(fmt::format("{}.split(1, {}).slice(2, value_begin, value_begin + "
+                                 "qk_nope_head_dim).merge(1)",
+                                 term(o.weight->pattern), kHeads)),
+         "", true});
+    if (o.bias != nullptr) {
+      tensors_.push_back(
+          {toml_string("layers.{l}.attn.o.bias"), toml_string(term(o.bias->pattern)), "", true});
+    }
+  } else {
+    put("o", R::o, "$");
+  }
   // What each matrix is held to in every layer.
   const std::string d = "hidden_size", q_in = guess.q_rank > 0 ? "q_lora_rank" : d,
                     kv_in = guess.kv_rank > 0 ? "kv_lora_rank" : d;
@@ -380,7 +403,7 @@ void Drafter::attention_lines(const AttentionGuess& guess, const std::vector<Mat
             ? kv_in
             : d}},
       {R::qkv, {"(" + std::string(kHeads) + " + 2 * " + kv + ") * head_dim", d}},
-      {R::o, {d, times(kHeads, "v_head_dim")}}};
+      {R::o, {d, times(kHeads, w.padded_values ? "head_dim" : "v_head_dim")}}};
   for (std::size_t r = 0; r < guess.roles.size(); ++r) {
     const Group& g = *matrices[guess.assignments[0][r]].group;
     const auto& [out, in] = held.at(guess.roles[r]);

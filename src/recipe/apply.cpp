@@ -75,6 +75,7 @@ CanonicalModel Application::run(const std::map<std::string, std::string>& given,
                                 const Overrides& overrides) {
   refuse_open(overrides);
   settings(given, overrides);
+  refuse_unanswered();
   dims();
   check_settings();
   indices();

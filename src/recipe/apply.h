@@ -25,6 +25,7 @@ class Application {
   void settings(const std::map<std::string, std::string>& given, const Overrides& overrides);
   std::vector<nlohmann::json> candidates(const AskRule& ask);
   void refuse_open(const Overrides& overrides) const;
+  void refuse_unanswered() const;
   Value setting(const AskRule& ask, const std::map<std::string, std::string>& given,
                 std::string& origin) const;
   void check_settings();

@@ -38,6 +38,34 @@ void Application::refuse_open(const Overrides& overrides) const {
               recipe_.file + " --reference FILE` find it from tokens and logits of your own run.");
 }
 
+// A default below a literal minimum is no answer but a question, as in drafts. Said before any
+// dimension is, which may divide by it.
+void Application::refuse_unanswered() const {
+  std::string list, sets;
+  std::size_t count = 0;
+  for (std::size_t i = 0; i < recipe_.asks.size(); ++i) {
+    const AskRule& ask = recipe_.asks[i];
+    if (model_.settings[i].origin != "default" || ask.minimum == nullptr ||
+        ask.minimum->kind != Expr::Kind::integer || !ask.default_value.is_number() ||
+        ask.default_value.get<double>() >= static_cast<double>(ask.minimum->integer)) {
+      continue;
+    }
+    ++count;
+    const std::string& key = recipe_.scalars[ask.slot].name;
+    list += "\n  " + key + ": " + ask.help;
+    sets += " --set " + key + "=...";
+  }
+  if (count == 0) return;
+  throw Error(Code::recipe_open, "the recipe " + recipe_.name + " asks " + std::to_string(count) +
+                                     (count == 1 ? " question" : " questions") +
+                                     " that nobody has answered:" + list + "\n")
+      .file(recipe_.file)
+      .advice("Answer with" + sets +
+              ", or as defaults in the recipe; or let `weightbridge recipes " +
+              "solve SRC --recipe " + recipe_.file +
+              " --reference FILE` find it from tokens and logits of your own run.");
+}
+
 std::vector<nlohmann::json> Application::candidates(const AskRule& ask) {
   if (!ask.candidates.empty()) return ask.candidates;
   if (!ask.choices.empty()) return ask.choices;

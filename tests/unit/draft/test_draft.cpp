@@ -133,7 +133,7 @@ TEST(Draft, AnUnansweredQuestionStopsTheRecipe) {
     apply_with(settings);
     FAIL() << "applied without an answer";
   } catch (const Error& e) {
-    EXPECT_EQ(e.code(), Code::setting_invalid);
+    EXPECT_EQ(e.code(), Code::recipe_open);
     EXPECT_NE(e.sentence().find("attention_roles"), std::string::npos) << e.sentence();
   }
   settings["attention_roles"] = "1";
