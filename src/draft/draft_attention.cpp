@@ -84,6 +84,13 @@ bool Drafter::attention(std::vector<Module*> modules, std::vector<Module*> vecto
   attention_lines(*guess, matrices, modules);
   attention_norms(*guess, vectors);
   open("attention.softmax_scale");
+  if (guess->kv_rank > 0) {
+    assume("attention.kv_latent_factor", "1.0", "a constant on the latent would not be seen");
+  }
+  if (guess->has(R::k_rope) || guess->has(R::kv_down_rope)) {
+    assume("attention.rope_key_factor", "1.0", "a constant on the rotated key would not be seen");
+    assume("attention.softmax_scale_rope", "0.0", "content and position share one scale");
+  }
   if (has_rope_ || rope_unsure_) {
     if (half_split_) {
       field("rope.layout", toml_string(*half_split_ ? "half_split" : "interleaved"),
@@ -232,7 +239,8 @@ void Drafter::attention_dims(const AttentionGuess& guess, const std::vector<Matr
   if (whole && guess.kv_rank > 0) {
     field("attention.rope_key_from", if_rotated("normed_latent", "input"),
           "whole keys are made of the latent");
-  } else if (guess.has(R::k_rope) && matrix(R::k_rope).cols != hidden_) {
+  } else if (guess.has(R::k_rope) &&
+             (matrix(R::k_rope).cols != hidden_ || guess.kv_rank == hidden_)) {
     open("attention.rope_key_from");
   } else {
     field("attention.rope_key_from", toml_string("input"), "by its shape");

@@ -139,7 +139,8 @@ std::string Drafter::term(const std::string& name) {
     plain &= (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
              c == '_' || c == '.' || c == '{' || c == '}';
   }
-  return plain ? name : "'" + name + "'";
+  const char* quote = name.find('\'') == std::string::npos ? "'" : "\"";
+  return plain ? name : quote + name + quote;
 }
 
 void Drafter::settle(const Group* group, const std::string& role, double confidence,

@@ -10,6 +10,8 @@ namespace wb::draft {
 
 namespace {
 
+constexpr std::size_t kMostGroups = 5000;
+
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
 
 // A name as text and runs of digits in turn: texts.size() == numbers.size() + 1.
@@ -102,7 +104,7 @@ std::optional<std::size_t> repeated(const Family& f, const Decided& d,
 }
 
 Decided decide(const std::vector<std::string>& names, const std::vector<bool>& inside,
-               const Checkpoint& checkpoint) {
+               const std::vector<const Shape*>& shapes) {
   Decided d;
   std::vector<Pieces> pieces(names.size());
   d.canon.resize(names.size());
@@ -132,7 +134,7 @@ Decided decide(const std::vector<std::string>& names, const std::vector<bool>& i
         rest += (k > r + 1 ? "#" : "") + pieces[i].texts[k];
       }
       f.rests[value.value_or(0)].insert(rest);
-      f.shapes[rest].push_back(checkpoint.tensors[i].tensor.shape());
+      f.shapes[rest].push_back(*shapes[i]);
     }
     for (auto& [key, f] : families) {
       std::vector<std::uint64_t> values;
@@ -206,23 +208,19 @@ bool numbered_state(const std::vector<std::pair<std::string, const SourceTensor*
 }
 
 // Whether `below` could be a whole model: layers, and a matrix beside them.
-bool model_like(const std::vector<std::pair<std::string, const SourceTensor*>>& below,
-                const Checkpoint& checkpoint) {
+bool model_like(const std::vector<std::pair<std::string, const SourceTensor*>>& below) {
   if (numbered_state(below)) return false;
-  std::vector<std::string> names(checkpoint.tensors.size());
-  std::vector<bool> inside(names.size(), false);
+  std::vector<std::string> names;
+  std::vector<const Shape*> shapes;
   for (const auto& [name, tensor] : below) {
-    std::size_t i = static_cast<std::size_t>(tensor - checkpoint.tensors.data());
-    names[i] = name;
-    inside[i] = true;
+    names.push_back(name);
+    shapes.push_back(&tensor->tensor.shape());
   }
-  Decided d = decide(names, inside, checkpoint);
+  Decided d = decide(names, std::vector<bool>(names.size(), true), shapes);
   std::optional<std::size_t> layers = layer_family(d);
   if (!layers) return false;
   for (std::size_t i = 0; i < names.size(); ++i) {
-    if (inside[i] && d.values[i].empty() && checkpoint.tensors[i].tensor.shape().size() == 2) {
-      return true;
-    }
+    if (d.values[i].empty() && shapes[i]->size() == 2) return true;
   }
   return false;
 }
@@ -256,7 +254,7 @@ Root find_root(const std::vector<std::string>& plain, const Checkpoint& checkpoi
     for (const auto& [segment, below] : children) {
       if (std::all_of(segment.begin(), segment.end(), is_digit)) {
         joins = true;
-      } else if (model_like(below, checkpoint)) {
+      } else if (model_like(below)) {
         models.push_back(segment);
       } else if (numbered_state(below)) {
         states.push_back(segment);
@@ -329,7 +327,14 @@ std::string spell(const std::string& pattern, const std::map<std::string, std::u
 
 Names read_names(const Checkpoint& checkpoint, const std::string& forced_prefix) {
   std::vector<std::string> plain;
-  for (const SourceTensor& t : checkpoint.tensors) plain.push_back(plain_name(t.name));
+  for (const SourceTensor& t : checkpoint.tensors) {
+    plain.push_back(plain_name(t.name));
+    if (plain.back().find_first_of("{}") == std::string::npos) continue;
+    throw Error(Code::tensor_name, "a name with braces has no spelling in a recipe")
+        .file(checkpoint.path)
+        .tensor(t.name)
+        .advice("Rename the tensor in the program that saves it.");
+  }
   Names out;
   std::string plain_prefix;
   if (forced_prefix.empty()) {
@@ -355,7 +360,9 @@ Names read_names(const Checkpoint& checkpoint, const std::string& forced_prefix)
       if (names[i].starts_with(star.substr(0, star.size() - 1))) inside[i] = false;
     }
   }
-  Decided d = decide(names, inside, checkpoint);
+  std::vector<const Shape*> shapes;
+  for (const SourceTensor& t : checkpoint.tensors) shapes.push_back(&t.tensor.shape());
+  Decided d = decide(names, inside, shapes);
   std::optional<std::size_t> layers = layer_family(d);
   out.has_layers = layers.has_value();
   std::vector<std::string> variable(d.families.size());
@@ -394,6 +401,13 @@ Names read_names(const Checkpoint& checkpoint, const std::string& forced_prefix)
         g.first[variable[id]] = value;
       }
       out.groups.push_back(std::move(g));
+    }
+    if (out.groups.size() > kMostGroups) {
+      throw Error(Code::limit_exceeded, "the names hardly repeat: no model has so many patterns")
+          .file(checkpoint.path)
+          .expected("at most " + std::to_string(kMostGroups))
+          .actual("more")
+          .advice("`weightbridge inspect` lists the names; --prefix picks a part of them.");
     }
     Group& g = out.groups[it->second];
     g.shapes_differ |= g.shape != tensor.shape();

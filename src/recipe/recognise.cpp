@@ -116,8 +116,8 @@ std::string listed(const std::vector<std::string>& names) {
   throw Error(Code::recipe_unknown, text + "\n")
       .file(checkpoint.path)
       .advice(
-          "See `weightbridge recipes` for the layouts that are known; docs/recipes.md shows how "
-          "to write a recipe for another, which --recipe FILE then applies.");
+          "See `weightbridge recipes` for the layouts that are known; for another, `weightbridge "
+          "recipes new SRC -o FILE` drafts a recipe, which --recipe FILE then applies.");
 }
 
 }  // namespace

@@ -269,6 +269,25 @@ TEST(Draft, RefusesWhatIsNoModelAndTwoModels) {
     EXPECT_EQ(e.code(), Code::recipe_unknown);
     EXPECT_NE(e.sentence().find("no layers are seen"), std::string::npos) << e.sentence();
   }
+  try {
+    draft_recipe(CheckpointMaker().add("a.{0}", {2}, [](std::uint64_t) { return 0.0f; }).make(),
+                 "x");
+    FAIL();
+  } catch (const Error& e) {
+    EXPECT_EQ(e.code(), Code::tensor_name);
+  }
+  CheckpointMaker many;
+  for (int i = 0; i < 5002; ++i) {  // names of letters only: a number would be an index
+    std::string name = "n";
+    for (int rest = i; rest > 0; rest /= 26) name += static_cast<char>('a' + rest % 26);
+    many.add(name + "." + name, {1}, [](std::uint64_t) { return 0.0f; });
+  }
+  try {
+    draft_recipe(many.make(), "x");
+    FAIL();
+  } catch (const Error& e) {
+    EXPECT_EQ(e.code(), Code::limit_exceeded);
+  }
   const std::vector<Named> layer = with(with(kNorms, kLatent), kMlp);
   Checkpoint two = model(layer, "model.");
   for (SourceTensor& t : model(layer, "ema.").tensors) two.tensors.push_back(t);
