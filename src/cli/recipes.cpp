@@ -54,12 +54,22 @@ std::string text_of(const std::string& file) {
   WB_BUG("a shipped recipe without a text");
 }
 
-int show(const std::string& name, bool json) {
+int show(const std::string& name, bool flat, bool json) {
+  // A file of one's own is there to be read; what it becomes with all that it extends is not.
+  if (flat && name.ends_with(".toml")) {
+    const std::string toml = flat_recipe(read_text_file(name), name);
+    if (json) {
+      print_json(Json{{"file", name}, {"toml", toml}});
+    } else {
+      print(toml);
+    }
+    return kDone;
+  }
   std::string known;
   for (const RecipePtr& recipe : shipped_recipes()) {
     const RecipeSummary s = summary(*recipe);
     if (s.name == name) {
-      const std::string toml = text_of(s.file);
+      const std::string toml = flat ? flat_recipe(text_of(s.file), s.file) : text_of(s.file);
       if (json) {
         Json document = summary_json(s);
         document["toml"] = toml;
@@ -75,7 +85,8 @@ int show(const std::string& name, bool json) {
       .expected(known)
       .actual("\"" + name + "\"")
       .advice(
-          "`weightbridge recipes` lists them; a file of your own is read by `recipes check FILE`.");
+          "`weightbridge recipes` lists them; a file of your own is read by `recipes check FILE`, "
+          "and shown with what it extends by `recipes show --flat FILE.toml`.");
 }
 
 int check(const std::string& file, bool json) {
@@ -84,8 +95,9 @@ int check(const std::string& file, bool json) {
   Json mistakes = Json::array();
   std::string text;
   for (const RecipeMistake& m : parsed.mistakes) {
-    mistakes.push_back({{"line", m.line}, {"column", m.column}, {"text", m.text}});
-    text += printable(fmt::format("{}:{}:{}: {}\n", file, m.line, m.column, m.text));
+    const std::string& in = parsed.files[m.file];
+    mistakes.push_back({{"file", in}, {"line", m.line}, {"column", m.column}, {"text", m.text}});
+    text += printable(fmt::format("{}:{}:{}: {}\n", in, m.line, m.column, m.text));
   }
   if (json) {
     print_json(Json{{"file", file}, {"good", good}, {"mistakes", mistakes}});
@@ -113,10 +125,15 @@ void add_recipes(CLI::App& app, Session& session) {
 
   auto name = std::make_shared<std::string>();
   CLI::App* shower = command->add_subcommand("show", "Print a shipped recipe, to start one from");
-  shower->add_option("NAME", *name, "Name of a shipped recipe")->required()->option_text(" ");
+  shower->add_option("NAME", *name, "Name of a shipped recipe; with --flat also a file, NAME.toml")
+      ->required()
+      ->option_text(" ");
+  auto flat = std::make_shared<bool>(false);
+  shower->add_flag("--flat", *flat, "With all that it extends merged into it, without comments");
   add_json_flag(*shower, session);
-  shower->callback(
-      [&session, name] { session.run = [&session, name] { return show(*name, session.json); }; });
+  shower->callback([&session, name, flat] {
+    session.run = [&session, name, flat] { return show(*name, *flat, session.json); };
+  });
 
   auto file = std::make_shared<std::string>();
   CLI::App* checker =

@@ -159,9 +159,9 @@ void Application::account() {
 void Application::aliases() {
   for (const AliasRule& rule : recipe_.aliases) {
     each_index(rule.name, [&] {
-      std::size_t i = source_.find(rule.name.expand(eval_.indices));
+      std::size_t i = source_.find(eval_.expand(rule.name));
       if (i == Source::kNone || settled_[i]) return;
-      std::string of = rule.of.expand(eval_.indices);
+      std::string of = eval_.expand(rule.of);
       std::size_t j = source_.find(of);
       const SourceTensor& tensor = source_.tensor(i);
       if (j == Source::kNone || !same_tensor(tensor, source_.tensor(j))) {
@@ -209,13 +209,23 @@ void Application::left_out() {
   };
   for (const LeftOutRule& rule : recipe_.left_out) {
     if (!rule.source.has_star()) {
-      each_index(rule.source,
-                 [&] { leave(rule, source_.find(rule.source.expand(eval_.indices))); });
+      each_index(rule.source, [&] { leave(rule, source_.find(eval_.expand(rule.source))); });
       continue;
     }
-    for (std::size_t i = 0; i < settled_.size(); ++i) {
-      if (settled_[i] || !rule.source.match(source_.name(i), &eval_.indices)) continue;
-      leave(rule, i);
+    // Computed indices are filled in first; what is left is held against every name.
+    std::vector<std::pair<Pattern, Indices>> patterns;
+    if (rule.source.has_computed()) {
+      each_index(rule.source,
+                 [&] { patterns.emplace_back(eval_.filled(rule.source), eval_.indices); });
+    } else {
+      patterns.emplace_back(rule.source, Indices{});
+    }
+    for (const auto& [pattern, indices] : patterns) {
+      for (std::size_t i = 0; i < settled_.size(); ++i) {
+        if (settled_[i] || !pattern.match(source_.name(i), &eval_.indices)) continue;
+        eval_.indices.insert(indices.begin(), indices.end());
+        leave(rule, i);
+      }
     }
     eval_.indices.clear();
   }

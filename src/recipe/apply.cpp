@@ -75,10 +75,13 @@ CanonicalModel Application::run(const std::map<std::string, std::string>& given,
                                 const Overrides& overrides) {
   refuse_open(overrides);
   settings(given, overrides);
+  refusals(true);
   refuse_unanswered();
   dims();
   check_settings();
   indices();
+  refusals(false);
+  assertions();
   shapes();
   model(overrides);
   tensors();
@@ -87,7 +90,8 @@ CanonicalModel Application::run(const std::map<std::string, std::string>& given,
 }
 
 std::string Application::at_line(Place place) const {
-  return "recipe " + recipe_.name + ", line " + std::to_string(place.line);
+  std::string out = "recipe " + recipe_.name + ", line " + std::to_string(place.line);
+  return place.file == 0 ? out : out + " of " + recipe_.files[place.file];
 }
 
 Value Application::setting(const AskRule& ask, const std::map<std::string, std::string>& given,
@@ -251,7 +255,7 @@ void Application::check_shape(const ShapeRule& rule, const SourceTensor& tensor)
 void Application::shapes() {
   for (const ShapeRule& rule : recipe_.shapes) {
     each_index(rule.source, [&] {
-      std::size_t i = source_.find(rule.source.expand(eval_.indices));
+      std::size_t i = source_.find(eval_.expand(rule.source));
       if (i != Source::kNone) check_shape(rule, source_.tensor(i));
     });
   }
@@ -264,7 +268,9 @@ void Application::model(const Overrides& overrides) {
       nlohmann::json value = rule.literal;
       for (const ExprPtr& expr : rule.exprs) {
         nlohmann::json one = to_json(eval_.eval(*expr));
-        if (rule.kind == FieldKind::reals) {
+        if (rule.kind == FieldKind::reals && rule.literal.is_null()) {
+          value = one == "none" ? nlohmann::json::array() : std::move(one);
+        } else if (rule.kind == FieldKind::reals) {
           value.push_back(std::move(one));
         } else {
           value = std::move(one);

@@ -34,6 +34,9 @@ class Application {
   void shapes();
   void check_shape(const ShapeRule& rule, const SourceTensor& tensor);
   void model(const Overrides& overrides);
+  // conditions.cpp
+  void refusals(bool early);
+  void assertions();
   // account.cpp: what becomes of each tensor
   void tensors();
   void tensor(const TensorRule& rule, const std::string& name);
@@ -76,7 +79,7 @@ class Application {
 
 template <typename Use>
 void Application::each_index(const Pattern& pattern, const Use& use) {
-  each_index(pattern.captures(), 0, use);
+  each_index(variables(pattern), 0, use);
 }
 template <typename Use>
 void Application::each_index(const std::vector<std::string>& variables, std::size_t next,

@@ -1,5 +1,6 @@
 // See check.h: the driver and the sections that declare names.
 #include "recipe/check.h"
+#include "recipe/merge.h"
 
 #include <algorithm>
 #include <fstream>
@@ -11,8 +12,9 @@ namespace wb {
 namespace {
 
 const std::vector<std::string_view> kSections = {
-    "name",   "title", "source", "recognise", "refuse_if", "index",    "dims",
-    "shapes", "ask",   "model",  "blocks",    "tensors",   "left_out", "alias"};
+    "name",   "title",  "source",  "recognise", "refuse_if", "index",    "dims",
+    "shapes", "ask",    "model",   "blocks",    "tensors",   "left_out", "alias",
+    "refuse", "assert", "encoded", "extends",   "without"};
 
 bool is_name(const std::string& text) {
   if (text.empty() || (text[0] >= '0' && text[0] <= '9')) return false;
@@ -21,7 +23,7 @@ bool is_name(const std::string& text) {
   });
 }
 bool is_word_of_language(const std::string& text) {
-  for (const char* word : {"and", "or", "not", "true", "false", "this", "block"}) {
+  for (const char* word : {"and", "or", "not", "true", "false", "this", "block", "any"}) {
     if (text == word) return true;
   }
   return false;
@@ -56,20 +58,36 @@ nlohmann::json as_json(const DocValue& value) {
 
 }  // namespace
 
-RecipeChecker::RecipeChecker(const DocValue& root, std::vector<RecipeMistake>& mistakes)
-    : root_(root), mistakes_(mistakes), checker_(names_, mistakes) {}
+RecipeChecker::RecipeChecker(const DocValue& root, const std::vector<std::string>& files,
+                             std::vector<RecipeMistake>& mistakes)
+    : root_(root), files_(files), mistakes_(mistakes), checker_(names_, mistakes) {}
 
-std::shared_ptr<Recipe> RecipeChecker::run(const std::string& file) {
-  recipe_->file = file;
+bool RecipeChecker::comes_before(Place a, Place b) {
+  return std::tuple(-static_cast<int>(a.file), a.line, a.column) <
+         std::tuple(-static_cast<int>(b.file), b.line, b.column);
+}
+
+std::string RecipeChecker::line_of(Place place, Place here) const {
+  std::string out = "line " + std::to_string(place.line);
+  return place.file == here.file ? out : out + " of " + files_[place.file];
+}
+
+std::shared_ptr<Recipe> RecipeChecker::run() {
+  recipe_->file = files_[0];
+  recipe_->files = files_;
   only_keys(root_, kSections, "a recipe");
   head();
   declare();
   dims();
   indices();
+  recipe_->always_refused = always_refused();
+  conditions("refuse", recipe_->refusals);
+  conditions("assert", recipe_->assertions);
   model();
   blocks();
   shapes();
   tensors();
+  encoded();
   left_out();
   aliases();
   if (const DocValue* table = section("ask", false, "")) {
@@ -176,6 +194,7 @@ void RecipeChecker::patterns(const char* key, std::vector<Pattern>& into) {
     }
     Pattern pattern = parse_name(item.text, item.place, false, mistakes_);
     checker_.check_captures(pattern, item.place);
+    checker_.no_computed(pattern, item.place, key);
     literal |= !pattern.has_capture();
     into.push_back(std::move(pattern));
   }
@@ -196,9 +215,8 @@ void RecipeChecker::declare_scalar(const Member& member, bool ask, Type type) {
   if (!added) {
     // Settings are declared first, wherever they stand; the later line is the mistake.
     Place first = names_.scalars[it->second].place, second = member.place;
-    if (second.line < first.line) std::swap(first, second);
-    mistake(second,
-            "'" + member.key + "' is declared before, in line " + std::to_string(first.line));
+    if (comes_before(second, first)) std::swap(first, second);
+    mistake(second, "'" + member.key + "' is declared before, in " + line_of(first, second));
     names_.used_scalars.insert(it->second);
     return;
   }
@@ -329,14 +347,15 @@ void RecipeChecker::unused() {
 
 ParsedRecipe parse_recipe(const std::string& toml, const std::string& file) {
   ParsedRecipe out;
-  DocValue root = parse_document(toml, out.mistakes);
+  MergedDocument doc = merged_document(toml, file, out.mistakes);
+  out.files = doc.files;
   if (!out.mistakes.empty()) return out;
-  std::shared_ptr<Recipe> recipe = RecipeChecker(root, out.mistakes).run(file);
+  std::shared_ptr<Recipe> recipe = RecipeChecker(doc.root, doc.files, out.mistakes).run();
   auto order = [](const RecipeMistake& a, const RecipeMistake& b) {
-    return std::tie(a.line, a.column, a.text) < std::tie(b.line, b.column, b.text);
+    return std::tie(a.file, a.line, a.column, a.text) < std::tie(b.file, b.line, b.column, b.text);
   };
-  auto same = [](const RecipeMistake& a, const RecipeMistake& b) {
-    return a.line == b.line && a.column == b.column && a.text == b.text;
+  auto same = [&](const RecipeMistake& a, const RecipeMistake& b) {
+    return !order(a, b) && !order(b, a);
   };
   // A line that is spelled out for several blocks reports its mistake for each.
   std::sort(out.mistakes.begin(), out.mistakes.end(), order);
@@ -345,6 +364,21 @@ ParsedRecipe parse_recipe(const std::string& toml, const std::string& file) {
   if (out.mistakes.empty()) out.recipe = std::move(recipe);
   return out;
 }
+
+namespace {
+[[noreturn]] void invalid(const ParsedRecipe& parsed, const std::string& path) {
+  std::size_t n = parsed.mistakes.size();
+  std::string sentence =
+      "the recipe has " + std::to_string(n) + (n == 1 ? " mistake" : " mistakes");
+  for (const RecipeMistake& m : parsed.mistakes) {
+    sentence += "\n" + parsed.files[m.file] + ":" + std::to_string(m.line) + ":" +
+                std::to_string(m.column) + ": " + m.text;
+  }
+  throw Error(Code::recipe_invalid, sentence + "\n")
+      .file(path)
+      .advice("Correct these lines; docs/recipes.md describes the language.");
+}
+}  // namespace
 
 RecipePtr load_recipe(const std::string& path) {
   std::ifstream stream(path, std::ios::binary);
@@ -357,16 +391,13 @@ RecipePtr load_recipe(const std::string& path) {
   }
   ParsedRecipe parsed = parse_recipe(content.str(), path);
   if (parsed.recipe != nullptr) return parsed.recipe;
-  std::size_t n = parsed.mistakes.size();
-  std::string sentence =
-      "the recipe has " + std::to_string(n) + (n == 1 ? " mistake" : " mistakes");
-  for (const RecipeMistake& m : parsed.mistakes) {
-    sentence +=
-        "\n" + path + ":" + std::to_string(m.line) + ":" + std::to_string(m.column) + ": " + m.text;
-  }
-  throw Error(Code::recipe_invalid, sentence + "\n")
-      .file(path)
-      .advice("Correct these lines; docs/recipes.md describes the language.");
+  invalid(parsed, path);
+}
+
+std::string flat_recipe(const std::string& toml, const std::string& file) {
+  ParsedRecipe parsed = parse_recipe(toml, file);
+  if (parsed.recipe == nullptr) invalid(parsed, file);
+  return to_toml(merged_document(toml, file, parsed.mistakes).root);
 }
 
 RecipeSummary summary(const Recipe& recipe) {

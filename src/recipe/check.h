@@ -15,8 +15,9 @@ namespace wb {
 
 class RecipeChecker {
  public:
-  RecipeChecker(const DocValue& root, std::vector<RecipeMistake>& mistakes);
-  std::shared_ptr<Recipe> run(const std::string& file);
+  RecipeChecker(const DocValue& root, const std::vector<std::string>& files,
+                std::vector<RecipeMistake>& mistakes);
+  std::shared_ptr<Recipe> run();
 
  private:
   struct Block {
@@ -33,6 +34,9 @@ class RecipeChecker {
   void dims();
   void indices();
   void unused();
+  // conditions.cpp
+  bool always_refused() const;
+  void conditions(const char* key, std::vector<ConditionRule>& into);
   // check_model.cpp
   void model();
   void model_table(const DocValue& table, const std::string& prefix);
@@ -42,6 +46,8 @@ class RecipeChecker {
   void shapes();
   void tensors();
   void tensor(const Member& member, const Pattern& canonical, ExprPtr expr, const Pattern* block);
+  void encoded();
+  void encoded_line(const Member& member, const Pattern& name, const DocValue& way);
   void left_out();
   void left_out_line(const Member& member, const Pattern& source, const Pattern* block);
   void aliases();
@@ -59,9 +65,14 @@ class RecipeChecker {
                  const std::string& where);
   // An expression from a string, or a literal number or boolean; nullptr on a mistake.
   ExprPtr expression(const DocValue& value);
+  // What is extended comes before what extends it.
+  static bool comes_before(Place a, Place b);
+  // "line 7", with the file when it is not that of `here`.
+  std::string line_of(Place place, Place here) const;
   void mistake(Place place, std::string what) { checker_.mistake(place, std::move(what)); }
 
   const DocValue& root_;
+  const std::vector<std::string>& files_;
   std::vector<RecipeMistake>& mistakes_;
   Names names_;
   ExprChecker checker_;

@@ -55,7 +55,7 @@ std::string did_you_mean(std::string_view name, const std::vector<std::string_vi
 }
 
 void ExprChecker::mistake(Place place, std::string text) {
-  mistakes_.push_back({place.line, place.column, std::move(text)});
+  mistakes_.push_back({place.line, place.column, std::move(text), place.file});
 }
 
 Type ExprChecker::check(Expr& expr, Type expected, const ExprContext& context) {
@@ -139,7 +139,8 @@ Type ExprChecker::binary(Expr& expr, const ExprContext& context) {
 }
 
 Type ExprChecker::name(Expr& expr, Type expected, const ExprContext& context) {
-  bool dotted = expr.name.find('.') != std::string::npos || expr.pattern.has_capture();
+  bool dotted = expr.name.find('.') != std::string::npos || expr.pattern.has_capture() ||
+                expr.pattern.has_computed();
   if (expr.quoted && is_scalar(expected) && expected != Type::number && expected != Type::boolean) {
     expr.use = Expr::Use::symbol;
   } else if (!expr.quoted && !dotted) {
@@ -205,7 +206,24 @@ Type ExprChecker::unknown_name(Expr& expr, Type expected, const ExprContext& con
   return expected;
 }
 
+void ExprChecker::check_computed(const Pattern& pattern, const ExprContext& context) {
+  for (const Pattern::Part& part : pattern.parts) {
+    if (part.computed != nullptr) check(*part.computed, Type::number, context);
+  }
+}
+
+void ExprChecker::no_computed(const Pattern& pattern, Place place, const std::string& where) {
+  for (const Pattern::Part& part : pattern.parts) {
+    if (part.kind != Pattern::Kind::computed) continue;
+    mistake(place, "{" + part.text + "} cannot stand in " + where +
+                       "; an index is reckoned in the names of source tensors only");
+  }
+}
+
 void ExprChecker::check_captures(const Pattern& pattern, Place place) {
+  ExprContext all;
+  for (const auto& [name, declared] : names_.variables) all.bound.insert(name);
+  check_computed(pattern, all);
   for (const std::string& capture : pattern.captures()) {
     if (names_.variables.count(capture) != 0) {
       names_.used_variables.insert(capture);
@@ -225,6 +243,7 @@ void ExprChecker::source(Expr& expr, const ExprContext& context, bool free_captu
   expr.use = Expr::Use::source;
   seen_source_ = true;
   check_captures(expr.pattern, expr.place);
+  check_computed(expr.pattern, context);
   for (const std::string& capture : expr.pattern.captures()) {
     if (names_.variables.count(capture) == 0) continue;
     seen_.insert(capture);

@@ -41,6 +41,8 @@ class ExprChecker {
   Type check(Expr& expr, Type expected, const ExprContext& context);
   // Reports captures of `pattern` that no [index] line declares; `{block}` is one of them.
   void check_captures(const Pattern& pattern, Place place);
+  // Reports computed indices in a pattern where none may be.
+  void no_computed(const Pattern& pattern, Place place, const std::string& where);
   // Index variables that the last check() found in use, and whether it found source names.
   const std::set<std::string, std::less<>>& seen_variables() const { return seen_; }
   bool seen_source() const { return seen_source_; }
@@ -51,6 +53,7 @@ class ExprChecker {
   void mistake(Place place, std::string text);
 
  private:
+  void check_computed(const Pattern& pattern, const ExprContext& context);
   Type yields(Expr& expr, Type expected, const ExprContext& context);
   // Reports an `expr` that yields `actual` where `expected` should stand.
   Type held(const Expr& expr, Type actual, Type expected);

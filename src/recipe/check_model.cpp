@@ -51,7 +51,8 @@ std::string field_hint(const std::string& path) {
 }  // namespace
 
 void RecipeChecker::model() {
-  const DocValue* table = section("model", true, "what the model computes, field by field");
+  const DocValue* table =
+      section("model", !recipe_->always_refused, "what the model computes, field by field");
   if (table == nullptr) return;
   model_table(*table, "");
   for (const char* path :
@@ -129,11 +130,23 @@ void RecipeChecker::model_field(const Member& member, const FieldInfo& field) {
       }
       break;
     }
-    case FieldKind::reals:
+    case FieldKind::reals: {
+      // A list, or an expression that yields one (of config.json) or the word none.
+      static const std::vector<std::string> none = {"none"};
+      if (value.kind == ValueKind::text) {
+        ExprContext context;
+        context.words = &none;
+        ExprPtr expr = expression(value);
+        if (expr == nullptr) return;
+        checker_.check(*expr, Type::symbol, context);
+        rule.exprs.push_back(std::move(expr));
+        break;
+      }
       if (value.kind != ValueKind::array) return wrong();
       rule.literal = nlohmann::json::array();
       for (const DocValue& item : value.items) add(item, Type::number);
       break;
+    }
   }
   recipe_->model.push_back(std::move(rule));
 }

@@ -51,11 +51,9 @@ void RecipeChecker::once(Seen& seen, const Pattern& pattern, Place place,
     return;
   }
   Place first = met->second.second;
-  if (std::pair(place.line, place.column) < std::pair(first.line, first.column)) {
-    std::swap(first, place);
-  }
-  mistake(place, "'" + pattern.text() + "' is already given in line " + std::to_string(first.line) +
-                     " of [" + section + "]");
+  if (comes_before(place, first)) std::swap(first, place);
+  mistake(place, "'" + pattern.text() + "' is already given in " + line_of(first, place) + " of [" +
+                     section + "]");
 }
 
 template <typename Use>
@@ -84,6 +82,7 @@ void RecipeChecker::blocks() {
     block.place = member.place;
     block.canonical = parse_name(member.key, member.place, false, mistakes_);
     checker_.check_captures(block.canonical, member.place);
+    checker_.no_computed(block.canonical, member.place, "a canonical name");
     const auto& places = block_places();
     if (std::find(places.begin(), places.end(), block.canonical.anonymous()) == places.end()) {
       mistake(member.place, "'" + member.key +
@@ -95,7 +94,7 @@ void RecipeChecker::blocks() {
     once(seen, block.canonical, member.place, "blocks");
     block.source = parse_name(*source, member.value.place, false, mistakes_);
     checker_.check_captures(block.source, member.value.place);
-    for (const std::string& capture : block.source.captures()) {
+    for (const std::string& capture : variables(block.source)) {
       auto own = block.canonical.captures();
       if (std::find(own.begin(), own.end(), capture) == own.end()) {
         mistake(member.value.place, "{" + capture + "} is not in '" + member.key + "'");
@@ -121,7 +120,7 @@ void RecipeChecker::shapes() {
       once(seen, source, member.place, "shapes");
       ShapeRule rule{source, member.place, {}};
       ExprContext context;
-      for (const std::string& capture : source.captures()) context.bound.insert(capture);
+      for (const std::string& capture : variables(source)) context.bound.insert(capture);
       for (const DocValue& item : member.value.items) {
         bool any = item.kind == ValueKind::text && item.text == "*";
         ExprPtr dim = any ? nullptr : expression(item);
@@ -137,7 +136,8 @@ void RecipeChecker::shapes() {
 }
 
 void RecipeChecker::tensors() {
-  const DocValue* table = section("tensors", true, "how each canonical tensor is made");
+  const DocValue* table =
+      section("tensors", !recipe_->always_refused, "how each canonical tensor is made");
   if (table == nullptr) return;
   for (const Member& member : table->members) {
     Pattern pattern = parse_name(member.key, member.place, false, mistakes_);
@@ -152,6 +152,7 @@ void RecipeChecker::tensors() {
 void RecipeChecker::tensor(const Member& member, const Pattern& canonical, ExprPtr expr,
                            const Pattern* block) {
   checker_.check_captures(canonical, member.place);
+  checker_.no_computed(canonical, member.place, "a canonical name");
   const auto& known = canonical_names();
   std::vector<std::string> suffixes;
   for (const char* suffix : {"", ".weight", ".bias"}) {
@@ -196,6 +197,59 @@ void RecipeChecker::tensor(const Member& member, const Pattern& canonical, ExprP
   }
 }
 
+void RecipeChecker::encoded() {
+  const DocValue* table = section("encoded", false, "");
+  if (table == nullptr) return;
+  Seen seen;
+  for (const Member& member : table->members) {
+    Pattern name = parse_name(member.key, member.place, false, mistakes_);
+    auto is_any = [](const Pattern::Part& part) {
+      return part.kind == Pattern::Kind::capture && part.text == "any";
+    };
+    bool others = name.has_computed() || name.captures() != std::vector<std::string>{"any"};
+    if (others || std::count_if(name.parts.begin(), name.parts.end(), is_any) != 1) {
+      mistake(member.place,
+              "the name of a line of [encoded] has {any} once and no index variable, "
+              "e.g. \"{any}.weight\"");
+      continue;
+    }
+    once(seen, name, member.place, "encoded");
+    if (member.value.kind != ValueKind::array) {
+      encoded_line(member, name, member.value);
+      continue;
+    }
+    for (const DocValue& way : member.value.items) encoded_line(member, name, way);
+  }
+}
+
+void RecipeChecker::encoded_line(const Member& member, const Pattern& name, const DocValue& way) {
+  static const Pattern star{{{Pattern::Kind::star, "*"}}};
+  if (way.kind != ValueKind::text) {
+    mistake(way.place, "an expression (a string) or a list of them should stand here, not " +
+                           std::string(in_words(way.kind)));
+    return;
+  }
+  EncodedRule rule;
+  rule.place = member.place;
+  std::string text = name.text();
+  rule.before = text.substr(0, text.find("{any}"));
+  rule.after = text.substr(text.find("{any}") + 5);
+  rule.expr = parse_expr(way, mistakes_);
+  if (rule.expr == nullptr) return;
+  each_node(*rule.expr, [&](Expr& node) { node.pattern = node.pattern.with_block(star, "any"); });
+  checker_.check(*rule.expr, Type::tensor, {});
+  bool any = false;
+  each_node(*rule.expr, [&](Expr& node) {
+    if (node.use != Expr::Use::source) return;
+    rule.needs.push_back(node.pattern);
+    any |= node.pattern.has_star();
+  });
+  if (!any) {
+    mistake(way.place, "the expression has no source tensor with {any} in its name");
+  }
+  recipe_->encoded.push_back(std::move(rule));
+}
+
 void RecipeChecker::left_out() {
   const DocValue* table = section("left_out", false, "");
   if (table == nullptr) return;
@@ -227,7 +281,7 @@ void RecipeChecker::left_out_line(const Member& member, const Pattern& source,
       if (block != nullptr) substitute_block(*rule.check, *block);
       ExprContext context;
       context.subject = true;
-      for (const std::string& capture : source.captures()) context.bound.insert(capture);
+      for (const std::string& capture : variables(source)) context.bound.insert(capture);
       checker_.check(*rule.check, Type::boolean, context);
     }
   } else {
@@ -256,8 +310,8 @@ void RecipeChecker::aliases() {
     rule.of = parse_name(*of, member.value.place, false, mistakes_);
     checker_.check_captures(rule.name, member.place);
     checker_.check_captures(rule.of, member.value.place);
-    auto own = rule.name.captures();
-    for (const std::string& capture : rule.of.captures()) {
+    auto own = variables(rule.name);
+    for (const std::string& capture : variables(rule.of)) {
       if (std::find(own.begin(), own.end(), capture) == own.end()) {
         mistake(member.value.place, "{" + capture + "} is not in '" + member.key + "'");
       }

@@ -87,7 +87,7 @@ const Shape& shape_of(const Value& value) {
 
 }  // namespace
 
-Comparison compare_values(const Tensor& a, const Value& b, double tolerance) {
+Comparison compare_values(const Tensor& a, const Value& b, double tolerance, double absolute) {
   if (a.shape() != shape_of(b)) {
     return {"its shape is " + to_string(a.shape()) + ", not " + to_string(shape_of(b))};
   }
@@ -109,7 +109,7 @@ Comparison compare_values(const Tensor& a, const Value& b, double tolerance) {
     } else {
       generated->fill(begin, end, right.data());
     }
-    pieces[p] = worst_of(left, right, begin, tolerance + own.relative, own.absolute);
+    pieces[p] = worst_of(left, right, begin, tolerance + own.relative, absolute + own.absolute);
   });
   Worst worst;
   for (const Worst& piece : pieces) worst.join(piece);

@@ -9,8 +9,9 @@ namespace wb {
 
 namespace {
 
-Place place_of(const toml::source_region& region) {
-  return {std::max<unsigned>(1, region.begin.line), std::max<unsigned>(1, region.begin.column)};
+Place place_of(const toml::source_region& region, unsigned file) {
+  return {std::max<unsigned>(1, region.begin.line), std::max<unsigned>(1, region.begin.column),
+          file};
 }
 
 std::vector<std::size_t> line_starts(const std::string& text) {
@@ -80,14 +81,15 @@ class RawString {
 
 class Builder {
  public:
-  explicit Builder(const std::string& file) : file_(file), starts_(line_starts(file)) {}
+  Builder(const std::string& file, unsigned index)
+      : file_(file), index_(index), starts_(line_starts(file)) {}
 
   DocValue table(const toml::table& source) const {
     DocValue out;
     out.kind = ValueKind::table;
-    out.place = place_of(source.source());
+    out.place = place_of(source.source(), index_);
     for (const auto& [key, node] : source) {
-      out.members.push_back({std::string(key.str()), place_of(key.source()), value(node)});
+      out.members.push_back({std::string(key.str()), place_of(key.source(), index_), value(node)});
     }
     std::stable_sort(out.members.begin(), out.members.end(), [](const Member& a, const Member& b) {
       return std::pair(a.place.line, a.place.column) < std::pair(b.place.line, b.place.column);
@@ -99,7 +101,7 @@ class Builder {
   DocValue value(const toml::node& node) const {
     DocValue out;
     if (const auto* t = node.as_table()) return table(*t);
-    out.place = place_of(node.source());
+    out.place = place_of(node.source(), index_);
     if (const auto* a = node.as_array()) {
       out.kind = ValueKind::array;
       for (const auto& item : *a) out.items.push_back(value(item));
@@ -139,6 +141,7 @@ class Builder {
     return at;
   }
   const std::string& file_;
+  unsigned index_;
   std::vector<std::size_t> starts_;
 };
 
@@ -171,13 +174,14 @@ const DocValue* DocValue::find(std::string_view key) const {
   return nullptr;
 }
 
-DocValue parse_document(const std::string& toml, std::vector<RecipeMistake>& mistakes) {
+DocValue parse_document(const std::string& toml, std::vector<RecipeMistake>& mistakes,
+                        unsigned file) {
   try {
-    return Builder(toml).table(toml::parse(toml));
+    return Builder(toml, file).table(toml::parse(toml));
   } catch (const toml::parse_error& error) {
-    Place place = place_of(error.source());
+    Place place = place_of(error.source(), file);
     mistakes.push_back(
-        {place.line, place.column, "this is not TOML: " + std::string(error.description())});
+        {place.line, place.column, "this is not TOML: " + std::string(error.description()), file});
   }
   DocValue empty;
   empty.kind = ValueKind::table;

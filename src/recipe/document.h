@@ -16,6 +16,7 @@ namespace wb {
 // A place in the recipe file; lines and columns count from 1, columns in characters.
 struct Place {
   unsigned line = 1, column = 1;
+  unsigned file = 0;  // 0 = the recipe itself, else one that it extends (merge.h)
 };
 
 enum class ValueKind { text, integer, real, boolean, array, table, other };
@@ -43,6 +44,8 @@ struct Member {
 
 // The root table. A syntax error is added to `mistakes` (there is only ever one: the
 // rest of the file cannot be told from it) and an empty table returned.
-DocValue parse_document(const std::string& toml, std::vector<RecipeMistake>& mistakes);
+// `file` is put into every place.
+DocValue parse_document(const std::string& toml, std::vector<RecipeMistake>& mistakes,
+                        unsigned file = 0);
 
 }  // namespace wb

@@ -1,6 +1,8 @@
 // See eval.h: scalars, names and functions. The tensor steps are in eval_tensor.cpp.
 #include "recipe/eval.h"
 
+#include <algorithm>
+#include <charconv>
 #include <cmath>
 
 namespace wb {
@@ -24,6 +26,18 @@ std::string printed(const Value& value) {
   return to_json(value).dump();
 }
 
+// The member of an object, or the element of a list by its number; nullptr when there is none.
+const nlohmann::json* inner(const nlohmann::json& of, const std::string& key) {
+  if (of.is_object()) {
+    auto it = of.find(key);
+    return it != of.end() ? &*it : nullptr;
+  }
+  std::size_t i = 0;
+  auto [stop, error] = std::from_chars(key.data(), key.data() + key.size(), i);
+  bool number = of.is_array() && error == std::errc{} && stop == key.data() + key.size();
+  return number && i < of.size() ? &of[i] : nullptr;
+}
+
 }  // namespace
 
 nlohmann::json to_json(const Value& scalar) {
@@ -31,6 +45,7 @@ nlohmann::json to_json(const Value& scalar) {
   if (const auto* d = std::get_if<double>(&scalar)) return *d;
   if (const auto* b = std::get_if<bool>(&scalar)) return *b;
   if (const auto* s = std::get_if<std::string>(&scalar)) return *s;
+  if (const auto* list = std::get_if<Numbers>(&scalar)) return *list;
   WB_BUG("a tensor is no scalar");
 }
 
@@ -40,6 +55,10 @@ std::optional<Value> from_json(const nlohmann::json& json) {
   if (json.is_number_unsigned() && json.get<std::uint64_t>() > INT64_MAX) return std::nullopt;
   if (json.is_number_integer()) return Value(json.get<std::int64_t>());
   if (json.is_string()) return Value(json.get<std::string>());
+  if (json.is_array() && std::all_of(json.begin(), json.end(),
+                                     [](const nlohmann::json& item) { return item.is_number(); })) {
+    return Value(json.get<Numbers>());
+  }
   return std::nullopt;
 }
 
@@ -120,11 +139,68 @@ Value Evaluator::eval(const Expr& expr) {
   WB_BUG("not a kind of expression");
 }
 
-std::string Evaluator::found_name(const Expr& expr) const {
-  return expr.pattern.expand(indices) + suffix;
+std::string Evaluator::expand(const Pattern& pattern) {
+  if (!pattern.has_computed() && any_ == nullptr) return pattern.expand(indices);
+  return filled(pattern).expand(indices);
 }
 
-std::size_t Evaluator::source_index(const Expr& expr) const {
+Pattern Evaluator::filled(const Pattern& pattern) {
+  Pattern out;
+  for (const Pattern::Part& part : pattern.parts) {
+    auto literal = [&](const std::string& text) {
+      out.parts.push_back({Pattern::Kind::literal, text});
+    };
+    auto it = indices.find(part.text);
+    if (part.kind == Pattern::Kind::computed) {
+      literal(std::to_string(size(*part.computed)));
+    } else if (part.kind == Pattern::Kind::star && any_ != nullptr) {
+      literal(*any_);
+    } else if (part.kind == Pattern::Kind::capture && it != indices.end()) {
+      literal(std::to_string(it->second));
+    } else {
+      out.parts.push_back(part);
+    }
+  }
+  return out;
+}
+
+const Expr* Evaluator::encoding(const std::string& name, std::string& any) {
+  for (const EncodedRule& rule : recipe_.encoded) {
+    std::size_t around = rule.before.size() + rule.after.size();
+    if (name.size() <= around || !name.starts_with(rule.before) || !name.ends_with(rule.after)) {
+      continue;
+    }
+    any = name.substr(rule.before.size(), name.size() - around);
+    any_ = &any;
+    bool whole = std::all_of(rule.needs.begin(), rule.needs.end(), [&](const Pattern& source) {
+      return source_.find(expand(source)) != Source::kNone;
+    });
+    any_ = nullptr;
+    if (whole) return rule.expr.get();
+  }
+  return nullptr;
+}
+
+Tensor Evaluator::source_tensor(const Expr& expr) {
+  std::string any;
+  const Expr* encoded = any_ == nullptr ? encoding(found_name(expr), any) : nullptr;
+  if (encoded == nullptr) {
+    std::size_t i = source_index(expr);
+    used.push_back(i);
+    return source_.tensor(i).tensor;
+  }
+  any_ = &any;
+  std::string outer;
+  std::swap(outer, suffix);
+  Tensor out = tensor(*encoded);
+  std::swap(outer, suffix);
+  any_ = nullptr;
+  return out;
+}
+
+std::string Evaluator::found_name(const Expr& expr) { return expand(expr.pattern) + suffix; }
+
+std::size_t Evaluator::source_index(const Expr& expr) {
   std::string name = found_name(expr);
   std::size_t i = source_.find(name);
   if (i == Source::kNone) throw MissingSource{std::move(name)};
@@ -146,11 +222,8 @@ Value Evaluator::name(const Expr& expr) {
     case Expr::Use::subject:
       WB_CHECK(subject != nullptr);
       return *subject;
-    case Expr::Use::source: {
-      std::size_t i = source_index(expr);
-      used.push_back(i);
-      return source_.tensor(i).tensor;
-    }
+    case Expr::Use::source:
+      return source_tensor(expr);
     case Expr::Use::unresolved:
       break;
   }
@@ -228,18 +301,8 @@ Value Evaluator::arithmetic(const Expr& expr, const Value& a, const Value& b) {
 
 Value Evaluator::count(const Expr& expr, bool first) {
   // Bound variables are filled in; the checker left exactly one free.
-  Pattern pattern;
-  std::string variable;
-  for (const Pattern::Part& part : expr.args[0]->pattern.parts) {
-    if (part.kind != Pattern::Kind::capture) {
-      pattern.parts.push_back(part);
-    } else if (auto it = indices.find(part.text); it != indices.end()) {
-      pattern.parts.push_back({Pattern::Kind::literal, std::to_string(it->second)});
-    } else {
-      pattern.parts.push_back(part);
-      variable = part.text;
-    }
-  }
+  Pattern pattern = filled(expr.args[0]->pattern);
+  std::string variable = pattern.captures().at(0);
   const std::set<std::uint64_t>& found = source_.indices(pattern, variable);
   if (first) {
     if (found.empty()) throw MissingSource{pattern.text()};
@@ -272,16 +335,15 @@ Value Evaluator::lookup(const Expr& expr) {
     at = &*source_.checkpoint().config;
     for (std::size_t i = 0; at != nullptr && i <= key.size();) {
       std::size_t end = std::min(key.find('.', i), key.size());
-      auto it = at->is_object() ? at->find(key.substr(i, end - i)) : at->end();
-      at = at->is_object() && it != at->end() ? &*it : nullptr;
+      at = inner(*at, key.substr(i, end - i));
       i = end + 1;
     }
   }
   if (at != nullptr && !at->is_null()) {
     if (std::optional<Value> value = from_json(*at)) return *value;
     throw Error(Code::config_invalid, "the value of " + key +
-                                          " is not a number, a word, or true "
-                                          "or false")
+                                          " is not a number, a word, true or "
+                                          "false, or a list of numbers")
         .actual(at->dump().substr(0, 80))
         .advice("Correct it, or remove it so that the recipe's default holds.");
   }
@@ -294,12 +356,12 @@ Value Evaluator::lookup(const Expr& expr) {
       .advice("Put the value there, or give the recipe's function a default.");
 }
 
-Value Evaluator::compare(const Expr& expr, double tolerance) {
+Value Evaluator::compare(const Expr& expr, double tolerance, double absolute) {
   Value a = eval(*expr.args[0]), b = eval(*expr.args[1]);
   if (std::holds_alternative<Generated>(a)) std::swap(a, b);
   const auto* left = std::get_if<Tensor>(&a);
   if (left == nullptr) wrong_type(expr, "a tensor on one side at least", b);
-  Comparison result = compare_values(*left, b, tolerance);
+  Comparison result = compare_values(*left, b, tolerance, absolute);
   if (!result.difference.empty()) difference = result.difference;
   return result.difference.empty();
 }
@@ -312,11 +374,11 @@ Value Evaluator::call(const Expr& expr) {
     case Fn::first:
       return count(expr, true);
     case Fn::has: {
-      const Pattern& pattern = args[0]->pattern;
-      for (const std::string& capture : pattern.captures()) {
-        if (indices.count(capture) == 0) return source_.any(pattern.with_suffix(suffix));
-      }
-      return source_.find(found_name(*args[0])) != Source::kNone;
+      Pattern pattern = filled(args[0]->pattern).with_suffix(suffix);
+      if (pattern.has_capture()) return source_.any(pattern);
+      std::string name = pattern.expand(indices), any;
+      return source_.find(name) != Source::kNone ||
+             (any_ == nullptr && encoding(name, any) != nullptr);
     }
     case Fn::same: {
       bool names = args[0]->use == Expr::Use::source && args[1]->use == Expr::Use::source;
@@ -331,6 +393,8 @@ Value Evaluator::call(const Expr& expr) {
       return compare(expr, 0.0);
     case Fn::close:
       return compare(expr, real(*args[2]));
+    case Fn::near:
+      return compare(expr, 0.0, real(*args[2]));
     case Fn::config:
     case Fn::fact:
       return lookup(expr);
@@ -350,6 +414,13 @@ Value Evaluator::call(const Expr& expr) {
       }
       return best;
     }
+    case Fn::mod: {
+      std::int64_t x = whole(*args[0]), divisor = whole(*args[1]);
+      if (divisor <= 0) wrong_type(*args[1], "a divisor above 0", Value(divisor));
+      return (x % divisor + divisor) % divisor;
+    }
+    case Fn::log:
+      return std::log(real(*args[0]));
     case Fn::sqrt:
       return std::sqrt(real(*args[0]));
     case Fn::pow:

@@ -19,23 +19,24 @@ struct Generated {
   // Values [begin, end) by row-major index, into `out`; safe from many threads.
   std::function<void(std::uint64_t begin, std::uint64_t end, double* out)> fill;
 };
-using Value = std::variant<std::int64_t, double, bool, std::string, Tensor, Generated>;
+using Numbers = std::vector<double>;  // a list in config.json
+using Value = std::variant<std::int64_t, double, bool, std::string, Tensor, Generated, Numbers>;
 
 struct MissingSource {
   std::string name;  // under the prefix
 };
 
 nlohmann::json to_json(const Value& scalar);
-// Nothing when `json` is null, a list or an object.
+// Nothing when `json` is null, an object or a list of anything but numbers.
 std::optional<Value> from_json(const nlohmann::json& json);
 
 // How two tensors differ; empty `difference` = they do not.
 struct Comparison {
   std::string difference;
 };
-// Element by element: |a - b| <= tolerance * |b|, with what rounding to a's own type may add
-// where tolerance > 0. Reads a (and b) in pieces.
-Comparison compare_values(const Tensor& a, const Value& b, double tolerance);
+// Element by element: |a - b| <= tolerance * |b| + absolute, with what rounding to a's own type
+// may add where tolerance > 0. Reads a (and b) in pieces.
+Comparison compare_values(const Tensor& a, const Value& b, double tolerance, double absolute = 0);
 // Same type, shape and bytes.
 bool equal_bytes(const Tensor& a, const Tensor& b);
 // equal_bytes, which is known without reading when both view one storage in the same way.
@@ -54,6 +55,10 @@ class Evaluator {
   std::vector<std::size_t> used;  // source tensors that were read as tensors, in order
   std::string difference;         // of the last equal() or close() that was false
 
+  // The name that a pattern stands for, with what it computes filled in.
+  std::string expand(const Pattern& pattern);
+  // The pattern with bound variables and computed indices as literals.
+  Pattern filled(const Pattern& pattern);
   Value eval(const Expr& expr);
   bool boolean(const Expr& expr);
   Tensor tensor(const Expr& expr);
@@ -69,16 +74,23 @@ class Evaluator {
   Value method(const Expr& expr);
   Value lookup(const Expr& expr);
   Value count(const Expr& expr, bool first);
-  Value compare(const Expr& expr, double tolerance);
+  Value compare(const Expr& expr, double tolerance, double absolute = 0);
   Tensor over(const Expr& expr, bool concat);
-  std::size_t source_index(const Expr& expr) const;
+  Value item(const Expr& expr);
+  Tensor scale_by(const Expr& expr, const Tensor& t);
+  Tensor dequantise(const Expr& expr, const Tensor& t);
+  std::size_t source_index(const Expr& expr);
+  Tensor source_tensor(const Expr& expr);
+  // The expression that spells `name` by a line of [encoded], and what {any} is in it.
+  const Expr* encoding(const std::string& name, std::string& any);
   int axis(const Expr& expr, const Tensor& of);
   Shape shape(const Expr& expr, std::size_t first);
   [[noreturn]] void wrong_type(const Expr& expr, const char* wanted, const Value& got) const;
-  std::string found_name(const Expr& expr) const;
+  std::string found_name(const Expr& expr);
 
   const Recipe& recipe_;
   const Source& source_;
+  const std::string* any_ = nullptr;  // inside of a line of [encoded]: what {any} is
 };
 
 }  // namespace wb

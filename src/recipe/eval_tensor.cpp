@@ -3,6 +3,8 @@
 #include <cmath>
 
 #include "recipe/eval.h"
+#include "tensor/element.h"
+#include "tensor/read.h"
 
 namespace wb {
 
@@ -41,6 +43,18 @@ Tensor shuffle_axis(const Tensor& t, std::size_t axis, std::uint64_t a, std::uin
   for (std::size_t i = 0; i < axes.size(); ++i) axes[i] = static_cast<int>(i);
   std::swap(axes[axis], axes[axis + 1]);
   return merge_axis(wide.permute(axes), axis);
+}
+
+// cos or sin of position * base^(-2j/dim), [positions, dim / 2].
+Generated rope_table(std::uint64_t positions, std::uint64_t dim, double base, bool cosine) {
+  std::uint64_t half = dim / 2;
+  return {{positions, half}, [=](std::uint64_t begin, std::uint64_t end, double* out) {
+            for (std::uint64_t i = begin; i < end; ++i) {
+              double j = static_cast<double>(i % half), position = static_cast<double>(i / half);
+              double angle = position * std::pow(base, -2.0 * j / static_cast<double>(dim));
+              *out++ = cosine ? std::cos(angle) : std::sin(angle);
+            }
+          }};
 }
 
 }  // namespace
@@ -84,6 +98,78 @@ Tensor Evaluator::over(const Expr& expr, bool concat) {
   return concat ? Tensor::concat(at, parts) : Tensor::stack(at, parts);
 }
 
+// One element as a number; bytes are read.
+Value Evaluator::item(const Expr& expr) {
+  Tensor of = tensor(*expr.args[0]);
+  std::uint64_t i = expr.args.size() > 1 ? size(*expr.args[1]) : 0;
+  if (i >= of.numel() || (expr.args.size() == 1 && of.numel() != 1)) {
+    shape_error(expr,
+                expr.args.size() > 1
+                    ? "reads an element that the tensor does not have"
+                    : "reads the only element of a tensor that has " + std::to_string(of.numel()),
+                of.shape());
+  }
+  if (!can_convert(of.dtype(), DType::F64)) {
+    shape_error(expr,
+                "reads " + std::string(wb::name(of.dtype())) + " elements, which are no numbers",
+                of.shape());
+  }
+  double value = 0;
+  Tensor wide = of.reshape({of.numel()}).slice(0, i, i + 1).cast(DType::F64);
+  read_range(wide, 0, 1, std::as_writable_bytes(std::span<double>(&value, 1)));
+  bool whole_type = !info(of.dtype()).is_float && std::fabs(value) < 9e15;
+  if (whole_type) return static_cast<std::int64_t>(value);
+  return value;
+}
+
+Tensor Evaluator::scale_by(const Expr& expr, const Tensor& t) {
+  Tensor vector = tensor(*expr.args[1]);
+  int a = axis(*expr.args[2], t);
+  auto k = static_cast<std::size_t>(a);
+  if (vector.numel() != t.shape()[k]) {
+    shape_error(expr,
+                "multiplies an axis of " + std::to_string(t.shape()[k]) + " by " +
+                    std::to_string(vector.numel()) + " factors",
+                t.shape());
+  }
+  Shape grid(t.shape().size(), 1), blocks = t.shape();
+  grid[k] = t.shape()[k];
+  blocks[k] = 1;
+  for (std::uint64_t& b : blocks) b = std::max<std::uint64_t>(b, 1);
+  return Tensor::times(t, vector.reshape(std::move(grid)), std::move(blocks), t.dtype());
+}
+
+// By a scalar, by one factor per row, or by blocks; in the type of the scale.
+Tensor Evaluator::dequantise(const Expr& expr, const Tensor& t) {
+  Tensor scale = tensor(*expr.args[1]);
+  std::size_t rank = t.shape().size();
+  Shape blocks = shape(expr, 2);
+  if (blocks.empty()) {
+    // Without blocks: one factor for all, or one per index of the first axes.
+    Shape grid = scale.shape();
+    if (scale.numel() == 1) grid.clear();
+    if (grid.size() > rank) {
+      shape_error(expr, "has a scale of more axes than the tensor: " + to_string(grid), t.shape());
+    }
+    grid.resize(rank, 1);
+    blocks = t.shape();
+    for (std::size_t k = 0; k < rank; ++k) {
+      blocks[k] = std::max<std::uint64_t>(blocks[k], 1);
+      if (grid[k] == 1) continue;
+      if (grid[k] != t.shape()[k]) {
+        shape_error(expr,
+                    "has a scale " + to_string(scale.shape()) +
+                        " that is neither one number nor one per row; give the sizes of its "
+                        "blocks",
+                    t.shape());
+      }
+      blocks[k] = 1;
+    }
+    scale = scale.reshape(std::move(grid));
+  }
+  return Tensor::times(t, scale, std::move(blocks), scale.dtype());
+}
+
 Value Evaluator::method(const Expr& expr) {
   const auto& args = expr.args;
   auto parts = [&] {
@@ -112,6 +198,12 @@ Value Evaluator::method(const Expr& expr) {
       Tensor a = tensor(*args[0]), b = tensor(*args[1]);
       return Tensor::matmul(a, b, a.dtype());
     }
+    case Fn::add: {
+      Tensor a = tensor(*args[0]), b = tensor(*args[1]);
+      return Tensor::add(a, b, a.dtype());
+    }
+    case Fn::item:
+      return item(expr);
     case Fn::inv_freq: {
       std::uint64_t dim = size(*args[0]);
       double base = real(*args[1]);
@@ -121,6 +213,19 @@ Value Evaluator::method(const Expr& expr) {
                                base, -2.0 * static_cast<double>(j) / static_cast<double>(dim));
                          }
                        }};
+    }
+    case Fn::rope_cos:
+    case Fn::rope_sin:
+      return rope_table(size(*args[0]), size(*args[1]), real(*args[2]),
+                        expr.function->fn == Fn::rope_cos);
+    case Fn::eye: {
+      // Row by row, the ones are n + 1 elements apart.
+      std::uint64_t n = size(*args[0]);
+      Tensor rows = Tensor::concat(1, std::vector<Tensor>{Tensor::fill(DType::F32, {n, 1}, 1.0),
+                                                          Tensor::fill(DType::F32, {n, n}, 0.0)});
+      return rows.reshape({checked_mul(n, n + 1, "an identity")})
+          .slice(0, 0, n * n)
+          .reshape({n, n});
     }
     case Fn::tril: {
       std::uint64_t n = size(*args[0]);
@@ -159,7 +264,8 @@ Value Evaluator::method(const Expr& expr) {
       return t.permute(axes);
     }
     case Fn::t:
-      return t.transpose();
+      // A vector is its own transpose: a module's line fits weight and bias alike.
+      return t.shape().size() == 1 ? t : t.transpose();
     case Fn::slice:
       return t.slice(at(), size(*args[2]), size(*args[3]));
     case Fn::select: {
@@ -197,6 +303,12 @@ Value Evaluator::method(const Expr& expr) {
       return t.cast(dtype_of(args[1]->name));
     case Fn::scale:
       return t.scale(real(*args[1]));
+    case Fn::scale_by:
+      return scale_by(expr, t);
+    case Fn::dequantise:
+      return dequantise(expr, t);
+    case Fn::unpack_int4:
+      return t.unpack4();
     case Fn::half_split:
     case Fn::interleaved: {
       int a = at();

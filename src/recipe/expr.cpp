@@ -1,6 +1,7 @@
 // See expr.h: a recursive-descent parser that works on the characters directly.
 #include "recipe/expr.h"
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 
@@ -204,12 +205,33 @@ class Parser {
     std::optional<Pattern::Problem> problem;
     out->pattern = Pattern::parse(name, false, problem);
     if (problem) fail(name_at + problem->at, problem->text);
+    std::size_t at = name_at;
+    for (Pattern::Part& part : out->pattern.parts) {
+      if (part.kind == Pattern::Kind::computed) computed(part, at + 1);
+      bool braces = part.kind == Pattern::Kind::capture || part.kind == Pattern::Kind::computed;
+      at += part.text.size() + (braces ? 2 : 0);
+    }
     out->name = std::move(name);
     out->quoted = in_quotes;
     return close(std::move(out), begin);
   }
+  // What stands between the braces of a name, from `at`.
+  void computed(Pattern::Part& part, std::size_t at) const {
+    DocValue inner;
+    inner.text = part.text;
+    for (std::size_t i = at; i <= at + part.text.size(); ++i) {
+      inner.places.push_back(source_.places[std::min(i, source_.places.size() - 1)]);
+    }
+    try {
+      part.computed = Parser(inner).all();
+    } catch (const SyntaxMistake& mistake) {
+      fail(at + mistake.at, mistake.text);
+    }
+  }
   ExprPtr path(std::size_t begin) {
-    while (at_ < text_.size() && is_path(text_[at_])) ++at_;
+    for (; at_ < text_.size() && is_path(text_[at_]); ++at_) {
+      if (text_[at_] == '{') at_ = std::min(text_.find('}', at_), text_.size() - 1);
+    }
     if (ExprPtr n = number(begin)) return n;
     std::string run = text_.substr(begin, at_ - begin);
     if (run.back() == '.' || run.find("..") != std::string::npos) {
@@ -308,7 +330,7 @@ ExprPtr parse_expr(const DocValue& source, std::vector<RecipeMistake>& mistakes)
     return Parser(source).all();
   } catch (const SyntaxMistake& mistake) {
     Place place = source.places[std::min(mistake.at, source.places.size() - 1)];
-    mistakes.push_back({place.line, place.column, mistake.text});
+    mistakes.push_back({place.line, place.column, mistake.text, place.file});
     return nullptr;
   }
 }
@@ -317,7 +339,26 @@ Pattern parse_name(const std::string& text, Place place, bool stars,
                    std::vector<RecipeMistake>& mistakes) {
   std::optional<Pattern::Problem> problem;
   Pattern out = Pattern::parse(text, stars, problem);
-  if (problem) mistakes.push_back({place.line, place.column, problem->text});
+  if (problem) mistakes.push_back({place.line, place.column, problem->text, place.file});
+  for (Pattern::Part& part : out.parts) {
+    if (part.kind != Pattern::Kind::computed) continue;
+    DocValue inner;
+    inner.text = part.text;
+    inner.places.assign(part.text.size() + 1, place);
+    part.computed = parse_expr(inner, mistakes);
+  }
+  return out;
+}
+
+std::vector<std::string> variables(const Pattern& pattern) {
+  std::vector<std::string> out = pattern.captures();
+  for (const Pattern::Part& part : pattern.parts) {
+    if (part.computed == nullptr) continue;
+    each_node(*part.computed, [&](Expr& node) {
+      if (node.use != Expr::Use::variable) return;
+      if (std::find(out.begin(), out.end(), node.name) == out.end()) out.push_back(node.name);
+    });
+  }
   return out;
 }
 

@@ -6,7 +6,7 @@
 //   postfix := primary { "[" expr "]" | "." method "(" args ")" }
 //   primary := number | true | false | name | 'name' | function "(" args ")" | "(" expr ")"
 //
-// A name is a run of letters, digits, '_', '.' and {captures}; one before "(" is a
+// A name is a run of letters, digits, '_', '.', {captures} and {expressions}; one before "(" is a
 // function when it has no dot, else everything before its last dot is a name and the
 // rest a method. Quotes hold names with any other character.
 #pragma once
@@ -78,6 +78,11 @@ template <typename Visit>
 void each_node(Expr& expr, const Visit& visit) {
   visit(expr);
   for (ExprPtr& arg : expr.args) each_node(*arg, visit);
+  for (Pattern::Part& part : expr.pattern.parts) {
+    if (part.computed != nullptr) each_node(*part.computed, visit);
+  }
 }
+// Index variables of a checked pattern: its captures, and those in what it computes.
+std::vector<std::string> variables(const Pattern& pattern);
 
 }  // namespace wb

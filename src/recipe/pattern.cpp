@@ -50,6 +50,8 @@ bool match_from(const std::vector<Pattern::Part>& parts, std::size_t part, std::
              match_from(parts, part + 1, name.substr(parts[part].text.size()), captured);
     case Pattern::Kind::capture:
       return match_capture(parts, part, name, captured);
+    case Pattern::Kind::computed:
+      WB_BUG("a computed index is filled in before a name is held against the pattern");
     case Pattern::Kind::star:
       if (part + 1 == parts.size()) return true;
       for (std::size_t skip = 0; skip <= name.size(); ++skip) {
@@ -67,13 +69,14 @@ Pattern Pattern::parse(std::string_view text, bool stars, std::optional<Problem>
   if (text.empty()) problem = Problem{0, "an empty name"};
   for (std::size_t i = 0; i < text.size();) {
     if (text[i] == '{') {
-      std::size_t end = i + 1;
-      while (end < text.size() && is_word(text[end])) ++end;
-      if (end == i + 1 || end >= text.size() || text[end] != '}') {
+      std::size_t end = text.find('}', i);
+      if (end == text.npos || end == i + 1) {
         problem = Problem{i, "a '{' opens an index variable, as in {l}, that is not closed by '}'"};
         return out;
       }
-      out.parts.push_back({Kind::capture, std::string(text.substr(i + 1, end - i - 1))});
+      std::string inner(text.substr(i + 1, end - i - 1));
+      bool word = std::all_of(inner.begin(), inner.end(), is_word) && !is_digit(inner[0]);
+      out.parts.push_back({word ? Kind::capture : Kind::computed, std::move(inner)});
       i = end + 1;
     } else if (text[i] == '}') {
       problem = Problem{i, "a '}' without its '{'"};
@@ -92,7 +95,8 @@ Pattern Pattern::parse(std::string_view text, bool stars, std::optional<Problem>
 std::string Pattern::text() const {
   std::string out;
   for (const Part& part : parts) {
-    out += part.kind == Kind::capture ? "{" + part.text + "}" : part.text;
+    bool braces = part.kind == Kind::capture || part.kind == Kind::computed;
+    out += braces ? "{" + part.text + "}" : part.text;
   }
   return out;
 }
@@ -116,13 +120,20 @@ bool Pattern::has_star() const {
                      [](const Part& part) { return part.kind == Kind::star; });
 }
 
+bool Pattern::has_computed() const {
+  return std::any_of(parts.begin(), parts.end(),
+                     [](const Part& part) { return part.kind == Kind::computed; });
+}
+
 namespace {
 
-// The parts between dots, captures as "{}".
+// The parts between dots, captures as "{}" and what is computed as it is.
 std::vector<std::string> segments(const Pattern& pattern) {
   std::string joined;
   for (const Pattern::Part& part : pattern.parts) {
-    joined += part.kind == Pattern::Kind::capture ? "{}" : part.text;
+    joined += part.kind == Pattern::Kind::capture    ? "{}"
+              : part.kind == Pattern::Kind::computed ? "{" + part.text + "}"
+                                                     : part.text;
   }
   std::vector<std::string> out;
   for (std::size_t i = 0; i <= joined.size();) {
@@ -157,10 +168,10 @@ bool Pattern::may_meet(const Pattern& other) const {
   return true;
 }
 
-Pattern Pattern::with_block(const Pattern& block) const {
+Pattern Pattern::with_block(const Pattern& block, std::string_view capture) const {
   Pattern out;
   for (const Part& part : parts) {
-    if (part.kind == Kind::capture && part.text == "block") {
+    if (part.kind == Kind::capture && part.text == capture) {
       for (const Part& inner : block.parts) {
         if (inner.kind == Kind::literal) {
           add_literal(out, inner.text);
@@ -186,6 +197,7 @@ Pattern Pattern::with_suffix(std::string_view suffix) const {
 std::string Pattern::expand(const Indices& indices) const {
   std::string out;
   for (const Part& part : parts) {
+    WB_CHECK(part.kind != Kind::computed);
     if (part.kind != Kind::capture) {
       out += part.text;
       continue;

@@ -19,6 +19,7 @@ namespace wb {
 struct RecipeMistake {
   unsigned line, column;  // 1-based, in the recipe file
   std::string text;       // what is wrong and what would be right
+  unsigned file = 0;      // index into ParsedRecipe::files
 };
 
 class Recipe;  // parsed form, recipe_impl.h
@@ -27,11 +28,14 @@ using RecipePtr = std::shared_ptr<const Recipe>;
 struct ParsedRecipe {
   RecipePtr recipe;                     // null when it could not be built
   std::vector<RecipeMistake> mistakes;  // empty = good; in line order
+  std::vector<std::string> files;       // the recipe's, then those that it extends
 };
-// `file` is for messages.
+// `file` is for messages, and what the recipe extends is looked for beside it.
 ParsedRecipe parse_recipe(const std::string& toml, const std::string& file);
 // Reads and parses; throws Code::recipe_invalid with every mistake, one a line.
 RecipePtr load_recipe(const std::string& path);
+// The recipe with all that it extends merged into it, as TOML. Throws Code::recipe_invalid.
+std::string flat_recipe(const std::string& toml, const std::string& file);
 // The recipes that ship: built into the program, so that it is one file.
 const std::vector<RecipePtr>& shipped_recipes();
 

@@ -70,9 +70,27 @@ struct AliasRule {
   Place place;
 };
 
+// A line of [encoded], one per way: names before + {any} + after are what `expr` makes when
+// all of its source tensors are there. {any} is a star in its patterns.
+struct EncodedRule {
+  std::string before, after;
+  Place place;
+  ExprPtr expr;
+  std::vector<Pattern> needs;
+};
+// A line of [refuse] or [assert].
+struct ConditionRule {
+  std::string words, reason;
+  Place place;
+  std::vector<std::string> variables;  // asked for every combination of their values
+  bool early = false;                  // needs no dimension: asked before [dims]
+  ExprPtr expr;
+};
+
 class Recipe {
  public:
   std::string file, name, title, source;
+  std::vector<std::string> files;  // its own, then those that it extends
   std::vector<Pattern> recognise, refuse_if;
   std::vector<ScalarName> scalars;  // slots
   std::vector<DimRule> dims;        // in file order
@@ -83,6 +101,9 @@ class Recipe {
   std::vector<TensorRule> tensors;
   std::vector<LeftOutRule> left_out;
   std::vector<AliasRule> aliases;
+  std::vector<ConditionRule> refusals, assertions;
+  std::vector<EncodedRule> encoded;
+  bool always_refused = false;  // a layout that is known, and known not to be convertible
 };
 
 }  // namespace wb

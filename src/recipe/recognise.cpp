@@ -135,6 +135,10 @@ Recognition recognise(const Checkpoint& checkpoint, const RecipePtr& only,
   }
   if (whole.empty()) unknown(checkpoint, all);
   if (whole.size() == 1) return {whole[0].recipe, whole[0].prefix};
+  // What is known not to be convertible is not made convertible by another recipe's fit.
+  for (const Fit& fit : whole) {
+    if (fit.recipe->always_refused) return {fit.recipe, fit.prefix};
+  }
   std::vector<std::string> candidates;
   for (const Fit& fit : whole) {
     candidates.push_back(fit.recipe->name + " under " +

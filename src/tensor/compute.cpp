@@ -3,6 +3,7 @@
 #include <functional>
 #include <set>
 
+#include "base/checked.h"
 #include "base/error.h"
 #include "tensor/element.h"
 #include "tensor/node.h"
@@ -119,6 +120,46 @@ Tensor Tensor::add(const Tensor& a, const Tensor& b, DType dtype) {
         .tensor(a.describe());
   }
   return compute(NodeKind::add, dtype, a.shape_, 0.0, {a, b}, step_of("add()", {&a, &b}));
+}
+
+Tensor Tensor::times(const Tensor& a, const Tensor& factors, Shape blocks, DType dtype) {
+  std::size_t rank = a.shape_.size();
+  bool fits = factors.shape_.size() == rank && blocks.size() == rank;
+  for (std::size_t k = 0; fits && k < rank; ++k) {
+    std::uint64_t n = a.shape_[k];
+    fits = blocks[k] > 0 && factors.shape_[k] >= n / blocks[k] + (n % blocks[k] != 0 ? 1 : 0);
+  }
+  if (!fits) {
+    throw Error(Code::shape_mismatch, "factors of shape " + to_string(factors.shape_) +
+                                          " for blocks of " + to_string(blocks) +
+                                          " do not cover a tensor of " + to_string(a.shape_))
+        .tensor(a.describe() + " and " + factors.describe());
+  }
+  if (!can_convert(a.dtype_, DType::F64) || !info(factors.dtype_).is_float ||
+      !can_convert(factors.dtype_, DType::F64) || !can_convert(DType::F64, dtype)) {
+    throw Error(Code::dtype_unsupported, "a product of " + std::string(name(a.dtype_)) +
+                                             " elements with factors of " +
+                                             std::string(name(factors.dtype_)))
+        .tensor(a.describe() + " and " + factors.describe())
+        .advice("Factors are of a floating type, and the product is F64, F32, F16 or BF16.");
+  }
+  auto node = std::make_shared<Node>(
+      Node{NodeKind::times, dtype, "", nullptr, 0.0, {a, factors}, std::move(blocks)});
+  return Tensor::of_node(std::move(node), dtype, a.shape_, step_of("times()", {&a, &factors}));
+}
+
+Tensor Tensor::unpack4() const {
+  if (shape_.empty() || (dtype_ != DType::I32 && dtype_ != DType::U32)) {
+    throw Error(Code::dtype_unsupported,
+                "4-bit numbers are unpacked from words of I32 or U32, not from " +
+                    std::string(name(dtype_)) + " " + to_string(shape_))
+        .tensor(describe())
+        .advice("The checkpoint does not store this tensor as the recipe says.");
+  }
+  Shape shape = shape_;
+  shape.back() = checked_mul(shape.back(), 8, "the unpacked axis");
+  return compute(NodeKind::unpack4, DType::I8, std::move(shape), 0.0, {*this},
+                 step_of("unpack_int4()", {this}));
 }
 
 bool Tensor::is_movement() const {

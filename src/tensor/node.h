@@ -11,7 +11,7 @@
 
 namespace wb {
 
-enum class NodeKind { stored, fill, cast, scale, byteswap, matmul, add };
+enum class NodeKind { stored, fill, cast, scale, byteswap, matmul, add, times, unpack4 };
 
 struct Node {
   NodeKind kind;
@@ -20,6 +20,7 @@ struct Node {
   std::shared_ptr<const Storage> storage;  // stored
   double value = 0.0;                      // fill: the constant; scale: the factor
   std::vector<Tensor> inputs;              // compute steps
+  Shape blocks = {};                       // times: elements per factor, along each axis
 };
 
 inline bool is_leaf(const Node& node) {

@@ -277,6 +277,86 @@ void read_add(const Node& node, std::uint64_t begin, std::uint64_t end, std::byt
   }
 }
 
+// Factors of a times node, a row of the input at a time; rows of one block share them.
+class Factors {
+ public:
+  explicit Factors(const Node& node) : node_(node) {
+    const Shape& shape = node.inputs[0].shape();
+    width_ = shape.empty() ? 1 : shape.back();
+    block_ = node.blocks.empty() ? 1 : node.blocks.back();
+  }
+  std::uint64_t width() const { return width_; }
+  // out[i] = the factor of element (row, column + i).
+  void of(std::uint64_t row, std::uint64_t column, std::uint64_t n, double* out) {
+    std::uint64_t at = start(row);
+    if (row_.empty() || at != at_) {
+      at_ = at;
+      row_.resize(width_ / block_ + (width_ % block_ != 0 ? 1 : 0));
+      read_f64(node_.inputs[1], at, row_.size(), row_.data());
+    }
+    std::uint64_t b = column / block_, within = column % block_;
+    for (std::uint64_t i = 0; i < n; ++b, within = 0) {
+      std::uint64_t stop = std::min(n, i + block_ - within);
+      std::fill(out + i, out + stop, row_[b]);
+      i = stop;
+    }
+  }
+
+ private:
+  // Where the factors of this row of the input begin.
+  std::uint64_t start(std::uint64_t row) const {
+    const Shape &shape = node_.inputs[0].shape(), &grid = node_.inputs[1].shape();
+    if (shape.empty()) return 0;
+    std::uint64_t at = 0, stride = grid.back();
+    for (std::size_t k = shape.size() - 1; k-- > 0;) {
+      at += row % shape[k] / node_.blocks[k] * stride;
+      row /= shape[k];
+      stride *= grid[k];
+    }
+    return at;
+  }
+  const Node& node_;
+  std::uint64_t width_, block_, at_ = 0;
+  std::vector<double> row_;
+};
+
+void read_times(const Node& node, std::uint64_t begin, std::uint64_t end, std::byte* out) {
+  unsigned size = item_size(node.dtype);
+  bool narrow = item_size(node.inputs[0].dtype()) == 1;
+  Factors factors(node);
+  std::vector<double> x(std::min(kTile, end - begin)), f(x.size());
+  for (std::uint64_t at = begin; at < end; at += kTile) {
+    std::uint64_t n = std::min(kTile, end - at);
+    read_f64(node.inputs[0], at, n, x.data());
+    for (std::uint64_t i = 0; i < n;) {
+      std::uint64_t row = (at + i) / factors.width(), column = (at + i) % factors.width();
+      std::uint64_t run = std::min(n - i, factors.width() - column);
+      factors.of(row, column, run, &f[i]);
+      i += run;
+    }
+    for (std::uint64_t i = 0; i < n; ++i) {
+      x[i] = narrow ? double{static_cast<float>(x[i]) * static_cast<float>(f[i])} : x[i] * f[i];
+    }
+    convert_elements(DType::F64, reinterpret_cast<const std::byte*>(x.data()), node.dtype,
+                     out + (at - begin) * size, n);
+  }
+}
+
+void read_unpack4(const Node& node, std::uint64_t begin, std::uint64_t end, std::byte* out) {
+  std::vector<std::byte> raw;
+  for (std::uint64_t at = begin; at < end; at += kTile) {
+    std::uint64_t stop = std::min(end, at + kTile), first = at / 8, last = (stop - 1) / 8 + 1;
+    raw.resize((last - first) * 4);
+    read_range(node.inputs[0], first, last, raw);
+    for (std::uint64_t i = at; i < stop; ++i) {
+      // Words are little-endian, so number i of them is half i of their bytes.
+      auto byte = std::to_integer<unsigned>(raw[i / 2 - first * 4]);
+      auto code = static_cast<std::int8_t>((i % 2 == 0 ? byte & 15u : byte >> 4) - 8);
+      std::memcpy(out + (i - begin), &code, 1);
+    }
+  }
+}
+
 void read_node(const Node& node, std::uint64_t begin, std::uint64_t end, std::byte* out) {
   switch (node.kind) {
     case NodeKind::cast:
@@ -289,6 +369,10 @@ void read_node(const Node& node, std::uint64_t begin, std::uint64_t end, std::by
       return read_matmul(node, begin, end, out);
     case NodeKind::add:
       return read_add(node, begin, end, out);
+    case NodeKind::times:
+      return read_times(node, begin, end, out);
+    case NodeKind::unpack4:
+      return read_unpack4(node, begin, end, out);
     case NodeKind::stored:
     case NodeKind::fill:
       break;

@@ -76,6 +76,14 @@ class Tensor {
   static Tensor matmul(const Tensor& a, const Tensor& b, DType dtype);
   // Elementwise sum of one shape: in f64, rounded once to `dtype`.
   static Tensor add(const Tensor& a, const Tensor& b, DType dtype);
+  // Each element of `a` times the factor of its block: element (i, j, ...) by factors
+  // (i / blocks[0], j / blocks[1], ...). One rank; the grid of factors may be larger than
+  // needed. From a type of 8 bits the product is of f32 (as MLX and PyTorch dequantise), else
+  // of f64; rounded once to `dtype`. NaN codes of F8 stay NaN, as PyTorch reads them.
+  static Tensor times(const Tensor& a, const Tensor& factors, Shape blocks, DType dtype);
+  // 32-bit words [..., n] as eight 4-bit numbers each, lowest bits first, 8 taken off: I8
+  // [..., 8 n] (compressed-tensors' pack-quantized).
+  Tensor unpack4() const;
 
   // --- what it is made of ---
   // True when only views lie between the tensor and stored bytes or constants.

@@ -24,6 +24,13 @@ DocValue as_document(const std::string& text) {
   return out;
 }
 
+template <typename T>
+std::vector<std::byte> bytes(std::initializer_list<T> values) {
+  std::vector<std::byte> out(values.size() * sizeof(T));
+  std::memcpy(out.data(), values.begin(), out.size());
+  return out;
+}
+
 // Evaluates one expression over a checkpoint with index variables i (2 values) and j (3).
 class Language : public testing::Test {
  protected:
@@ -40,9 +47,22 @@ class Language : public testing::Test {
         .add("late.4.w", {1}, [](std::uint64_t) { return 0.f; })
         .add("late.9.w", {1}, [](std::uint64_t) { return 0.f; })
         .add("twin", {4, 6}, [](std::uint64_t i) { return float(i); })
+        .add("angles", {2, 2},
+             [](std::uint64_t i) {
+               // cos 0, cos 0; cos 1, cos 0.1, by hand
+               return std::vector<float>{1.f, 1.f, 0.540302306f, 0.995004165f}[i];
+             })
+        .add("tens", {4}, [](std::uint64_t i) { return 10 * float(i); })
+        .add("half", {}, [](std::uint64_t) { return 0.5f; })
+        .add("grid", {2, 2},
+             [](std::uint64_t i) { return (i < 2 ? 1.f : 2.f) * (i % 2 == 0 ? 1.f : 10.f); })
+        .raw("codes", DType::I8, {2, 3}, bytes<std::int8_t>({-3, -2, -1, 0, 1, 2}))
+        .raw("shape", DType::I32, {2}, bytes<std::int32_t>({3, 5}))
+        .raw("words", DType::I32, {1, 2}, bytes<std::uint32_t>({0x76543210u, 0x8000000fu}))
         .view("view", "a.weight")
         .fact("config.n", 5)
-        .config({{"rope", {{"theta", 50000.5}}}, {"act", "silu"}, {"list", {1, 2}}});
+        .config(
+            {{"rope", {{"theta", 50000.5}}}, {"act", "silu"}, {"list", {1, 2}}, {"null", nullptr}});
     checkpoint_ = maker_.make();
     names_.variables = {{"i", {}}, {"j", {}}};
     names_.scalars = {{"six", {1, 1}, false, Type::number}, {"word", {1, 1}, true, Type::symbol}};
@@ -134,6 +154,89 @@ TEST_F(Language, ComparesAndChooses) {
   EXPECT_FALSE(truth("false and nothing.here[0] == 1"));
 }
 
+TEST_F(Language, RemaindersAreNotNegative) {
+  EXPECT_EQ(whole("mod(7, 3)"), 1);
+  EXPECT_EQ(whole("mod(-1, 3)"), 2);
+  EXPECT_EQ(error("mod(1, 0)").code(), Code::config_invalid);
+}
+
+TEST_F(Language, AnIndexIsReckonedInsideOfAName) {
+  bound_ = {"i"};  // 1
+  EXPECT_THAT(values("part.{i - 1}.w"), ElementsAre(0, 1, 2, 3));
+  EXPECT_THAT(values("part.{2 * i - 1}.w.slice(0, 0, 1)"), ElementsAre(10, 11));
+  EXPECT_TRUE(truth("has(part.{six - 6}.w)"));
+  EXPECT_FALSE(truth("has(part.{i + 1}.w)"));
+  EXPECT_THAT(values("stack_over(i, part.{1 - i}.w).select(1, 0).reshape(4)"),
+              ElementsAre(10, 11, 0, 1));
+  EXPECT_EQ(error("part.{i - 2}.w", Type::tensor).code(), Code::config_invalid) << "below 0";
+}
+
+TEST_F(Language, ReadsSingleElements) {
+  EXPECT_DOUBLE_EQ(real("item(a.weight, 7)"), 7.0);
+  EXPECT_DOUBLE_EQ(real("item('odd-name/x'.slice(0, 2, 3))"), 2.0);
+  EXPECT_EQ(whole("item(shape, 1)"), 5);
+  Error several = error("item(a.weight)", Type::number);
+  EXPECT_EQ(several.code(), Code::shape_mismatch);
+  EXPECT_THAT(several.sentence(), HasSubstr("the only element of a tensor that has 24"));
+  EXPECT_THAT(error("item(row, 6)", Type::number).sentence(),
+              HasSubstr("an element that the tensor does not have"));
+}
+
+TEST_F(Language, AddsAndScalesByVectors) {
+  EXPECT_THAT(values("add(row, b.weight.select(0, 0))"), ElementsAre(100, 102, 104, 106, 108, 110));
+  EXPECT_EQ(error("add(row, a.weight)", Type::tensor).code(), Code::shape_mismatch);
+  // Columns times 0...5, then rows times 0, 10, 20, 30.
+  EXPECT_THAT(values("a.weight.scale_by(row, 1).select(0, 1)"), ElementsAre(0, 7, 16, 27, 40, 55));
+  EXPECT_THAT(values("a.weight.scale_by(tens, 0).select(1, 2)"), ElementsAre(0, 80, 280, 600));
+  EXPECT_THAT(values("tens.scale_by(tens, 0)"), ElementsAre(0, 100, 400, 900));
+  Error e = error("a.weight.scale_by(row, 0)", Type::tensor);
+  EXPECT_EQ(e.code(), Code::shape_mismatch);
+  EXPECT_THAT(e.sentence(), HasSubstr("multiplies an axis of 4 by 6 factors"));
+}
+
+TEST_F(Language, MakesIdentitiesAndRopeTables) {
+  EXPECT_THAT(values("eye(3)"), ElementsAre(1, 0, 0, 0, 1, 0, 0, 0, 1));
+  EXPECT_TRUE(truth("equal(matmul(a.weight, eye(6)), a.weight)"));
+  EXPECT_TRUE(truth("near(angles, rope_cos(2, 4, 100), 1e-7)"));
+  EXPECT_FALSE(truth("near(angles, rope_cos(2, 4, 50), 1e-3)"));
+  EXPECT_FALSE(truth("near(angles, rope_sin(2, 4, 100), 0.5)"));
+  EXPECT_TRUE(truth("near(angles, rope_cos(2, 4, 50), 0.02)"));
+  EXPECT_DOUBLE_EQ(real("log(1.0)"), 0.0);
+}
+
+TEST_F(Language, AVectorIsItsOwnTranspose) {
+  EXPECT_THAT(values("row.t()"), ElementsAre(0, 1, 2, 3, 4, 5));
+}
+
+TEST_F(Language, Dequantises) {
+  // codes [2, 3] = -3 ... 2, by a scalar, by rows and by blocks with a ragged edge.
+  EXPECT_THAT(values("codes.dequantise(half)"), ElementsAre(-1.5f, -1, -0.5f, 0, 0.5f, 1));
+  EXPECT_THAT(values("codes.dequantise(grid.select(1, 0))"), ElementsAre(-3, -2, -1, 0, 2, 4));
+  EXPECT_THAT(values("codes.dequantise(grid, 1, 2)"), ElementsAre(-3, -2, -10, 0, 2, 40));
+  EXPECT_THAT(values("codes.dequantise(grid, 2, 2)"), ElementsAre(-3, -2, -10, 0, 1, 20))
+      << "a grid that is larger than needed";
+  EXPECT_EQ(tensor("codes.dequantise(half)").dtype(), DType::F32);
+  EXPECT_EQ(error("codes.dequantise(grid, 1, 1)", Type::tensor).code(), Code::shape_mismatch);
+  Error e = error("codes.dequantise(row)", Type::tensor);
+  EXPECT_THAT(e.sentence(), HasSubstr("that is neither one number nor one per row"));
+}
+
+TEST_F(Language, Unpacks4BitNumbers) {
+  // 0x76543210 + 0xf at the top: lowest bits first, less 8.
+  EXPECT_THAT(values("words.unpack_int4()"),
+              ElementsAre(-8, -7, -6, -5, -4, -3, -2, -1, 7, -8, -8, -8, -8, -8, -8, 0));
+  EXPECT_EQ(tensor("words.unpack_int4()").shape(), (Shape{1, 16}));
+  EXPECT_THAT(values("words.unpack_int4().slice(1, 5, 9)"), ElementsAre(-3, -2, -1, 7));
+  EXPECT_EQ(error("row.unpack_int4()", Type::tensor).code(), Code::dtype_unsupported);
+}
+
+TEST_F(Language, ConfigLeadsIntoListsAndFallsBack) {
+  EXPECT_EQ(whole("config(list.1)"), 2);
+  EXPECT_EQ(whole("config(list.2, 9)"), 9);
+  EXPECT_EQ(whole("config(null, config(also.missing, config(list.0)))"), 1);
+  EXPECT_EQ(std::get<Numbers>(eval("config(list)")), (Numbers{1, 2}));
+}
+
 TEST_F(Language, ReadsShapesOfNamesOfEveryForm) {
   EXPECT_EQ(whole("a.weight[0]"), 4);
   EXPECT_EQ(whole("a.weight[1]"), 6);
@@ -169,7 +272,7 @@ TEST_F(Language, LooksBesideTheTensors) {
   Error none = error("config(rope.none)");
   EXPECT_EQ(none.code(), Code::config_invalid);
   EXPECT_THAT(none.sentence(), HasSubstr("the recipe needs the value of rope.none"));
-  EXPECT_EQ(error("config(list)").code(), Code::config_invalid);
+  EXPECT_EQ(error("config(rope)").code(), Code::config_invalid);
   EXPECT_EQ(error("2 * config(act)").code(), Code::config_invalid);
 }
 
