@@ -37,7 +37,7 @@ _weightbridge() {
     generate) words="$source $run --prompt --max-tokens" ;;
     recipes)
       if [ "$COMP_CWORD" -eq 2 ]; then words='show check new --json --help'
-      else words='--prefix -o --output --json --help'; fi
+      else words='--prefix --flat -o --output --json --help'; fi
       ;;
   esac
   if [[ $cur == -* ]] || { [ "${COMP_WORDS[1]}" = recipes ] && [ "$COMP_CWORD" -eq 2 ]; }; then

@@ -47,3 +47,4 @@ complete -c weightbridge -n '__fish_seen_subcommand_from generate' -l max-tokens
 complete -c weightbridge -n '__fish_seen_subcommand_from recipes' -f -a 'show check new'
 complete -c weightbridge -n '__fish_seen_subcommand_from new' -l prefix -x -d 'What tensor names begin with'
 complete -c weightbridge -n '__fish_seen_subcommand_from new' -s o -l output -r -d 'Recipe file to write'
+complete -c weightbridge -n '__fish_seen_subcommand_from show' -l flat -d 'Merged with what it extends'

@@ -183,6 +183,30 @@ TEST(Encoded, ANameStandsForWhatItsLineMakes) {
   for (const AccountLine& line : model.account) EXPECT_EQ(line.fate, Fate::used) << line.source;
 }
 
+// What MLX 0.32 made of FP8 codes and their scales, [200, 300] in blocks of 128: ragged both ways.
+TEST(Encoded, Fp8BlocksAreMlxsBitForBit) {
+  Checkpoint golden =
+      open_checkpoint(WB_SOURCE_DIR "/tests/fixtures/goldens/mlx-quantize.safetensors");
+  auto find = [&](const std::string& name) -> const Tensor& {
+    for (const SourceTensor& t : golden.tensors) {
+      if (t.name == name) return t.tensor;
+    }
+    throw std::runtime_error(name);
+  };
+  std::vector<std::byte> codes = read_all(find("fp8.codes")), want = read_all(find("fp8.bf16"));
+  Tensor weight =
+      Tensor::stored("w", memory_storage(std::vector(codes)), DType::F8_E4M3, {200, 300});
+  Tensor made =
+      Tensor::times(weight, find("fp8.weight_scale_inv"), {128, 128}, DType::F32).cast(DType::BF16);
+  std::vector<std::byte> got = read_all(made);
+  ASSERT_EQ(got.size(), want.size());
+  EXPECT_TRUE(got == want);
+  // Any range is the same as that part of the whole.
+  std::vector<std::byte> part(2 * 1000);
+  read_range(made, 12345, 13345, part);
+  EXPECT_TRUE(std::equal(part.begin(), part.end(), &got[2 * 12345]));
+}
+
 TEST(Encoded, MistakesHaveTheirLines) {
   std::string all =
       mistakes(small("[encoded]\n\"x.weight\" = \"x\"\n\"{any}.{l}.w\" = \"{any}.v\"\n\"{any}.w\" "
