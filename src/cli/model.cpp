@@ -88,9 +88,27 @@ std::vector<std::uint32_t> tensor_tokens(const std::string& path) {
 
 }  // namespace
 
+LoadedModel load_source(const SourceFlags& flags) {
+  if (!flags.recipe.empty() || !is_mlx_folder(flags.path)) return load_any(flags);
+  // A published checkpoint names the class in its config.json as well; a recipe that
+  // recognises it reads it in all the forms that it is stored in, which the class does not.
+  const Checkpoint checkpoint = open_source(flags);
+  std::optional<Recognition> found;
+  try {
+    found = recognise_source(flags, checkpoint);
+  } catch (const Error& error) {
+    if (error.code() != Code::recipe_unknown) throw;
+    return load_any(flags);
+  }
+  LoadedModel out;
+  out.files = checkpoint.files;
+  out.model = apply_source(flags, *found, checkpoint);
+  return out;
+}
+
 LoadedModel load_any(const SourceFlags& flags, MlxReader reader) {
   LoadedModel out;
-  if (is_mlx_folder(flags.path)) {
+  if (flags.recipe.empty() && is_mlx_folder(flags.path)) {
     out.is_folder = true;
     out.model = load_model(flags.path, {reader});
     out.manifest = read_manifest(flags.path);

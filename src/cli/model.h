@@ -22,8 +22,12 @@ struct LoadedModel {
   nlohmann::json manifest;  // weightbridge.json of a folder; null without one
   std::vector<std::shared_ptr<const MappedFile>> files;  // keeps a source's mapping alive
 };
-// `flags.path` as a folder when it is one, else through its recipe.
+// `flags.path` as a folder when it is one and flags.recipe says nothing else, else through its
+// recipe.
 LoadedModel load_any(const SourceFlags& flags, MlxReader reader = MlxReader::mlx_lm);
+// A source that a recipe reads, where one recognises it, even when its config.json names a
+// class; else as load_any().
+LoadedModel load_source(const SourceFlags& flags);
 
 // "mlx-lm" or "swift".
 MlxReader reader_from_name(const std::string& name);

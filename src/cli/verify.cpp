@@ -121,7 +121,7 @@ VerifyFindings examine(VerifyFlags flags) {
         .advice("Give the folder that convert wrote.");
   }
   settings_from_manifest(flags.source, found.folder.manifest, found.remarks);
-  found.source = load_any(flags.source);
+  found.source = load_source(flags.source);
   const DecoderOptions how{.kernels = ops::Kernels::fast, .threads = flags.threads};
   const Decoder source(found.source.model, how), folder(found.folder.model, how);
   const auto tokenizer = tokenizer_for(flags.tokenizer, flags.folder);

@@ -1,6 +1,7 @@
-// The stock target: the plan that a spec leads to, the config of mlx-lm's deepseek_v3, and
-// the layers put together; and the choice between stock and exact. Refuses what the class
-// can neither compute nor come near to.
+// The stock target: the plan that a spec leads to, the config of mlx-lm's deepseek_v3 (or
+// deepseek_v2, where only that computes the model as it is), and the layers put together; and
+// the choice between stock and exact. Refuses what the class can neither compute nor come near
+// to.
 #include "target/stock.h"
 
 #include <algorithm>
@@ -120,6 +121,16 @@ std::uint64_t width_with_unit(const MlpSpec& mlp, bool calibrated) {
   return round_up(mlp.intermediate_size + 1, step, "a network's width");
 }
 
+std::vector<Capability> natives() {
+  std::vector<Capability> rows;
+  for (const StockRow& row : stock_rows()) rows.push_back(row.native);
+  return rows;
+}
+bool is_v2(const ModelSpec& spec) {
+  return !differences(spec, natives()).empty() &&
+         differences(spec, stock_v2_capabilities()).empty();
+}
+
 void plan_widths(const Lowering& source, StockPlan& plan) {
   const ModelSpec& spec = source.spec();
   const bool calibrated = source.options().calibration != nullptr;
@@ -141,6 +152,7 @@ StockPlan plan_stock(const Lowering& source) {
   const ModelSpec& spec = source.spec();
   const AttentionSpec& a = spec.attention;
   StockPlan plan;
+  plan.v2 = is_v2(spec);
   plan.slots = spec.rope_key_heads() > 1;
   plan.qk_rope_head_dim = plan.slots ? checked_mul(a.num_attention_heads, a.qk_rope_head_dim,
                                                    "the heads' rope keys side by side")
@@ -224,6 +236,7 @@ nlohmann::ordered_json stock_config(const ModelSpec& spec, const StockPlan& plan
   }
   config["attention_bias"] = plan.biases;
   config["tie_word_embeddings"] = false;
+  if (plan.v2) to_v2_config(spec, config);
   return config;
 }
 
@@ -251,11 +264,6 @@ std::vector<Capability> refusals() {
   for (const StockRow& row : stock_rows()) {
     if (row.expressible == nullptr) rows.push_back(row.native);
   }
-  return rows;
-}
-std::vector<Capability> natives() {
-  std::vector<Capability> rows;
-  for (const StockRow& row : stock_rows()) rows.push_back(row.native);
   return rows;
 }
 
@@ -343,16 +351,19 @@ struct Outside {
 
 LoweredModel lower_stock(const Lowering& source) {
   const ModelSpec& spec = source.spec();
-  std::vector<Capability> needs = refusals(), more = out_of_reach(spec);
-  needs.insert(needs.end(), more.begin(), more.end());
-  require(spec, needs, "stock");
-
+  if (!is_v2(spec)) {
+    std::vector<Capability> needs = refusals(), more = out_of_reach(spec);
+    needs.insert(needs.end(), more.begin(), more.end());
+    require(spec, needs, "stock");
+  }
   StockPlan plan = plan_stock(source);
   LoweredModel lowered;
   lowered.target = "stock";
   lowered.config = stock_config(spec, plan);
-  lowered.reasons = means_taken(spec);
-  if (plan.q_lora_rank == 0) {
+  if (!plan.v2) lowered.reasons = means_taken(spec);
+  if (plan.v2) {
+    lowered.reasons.push_back("the class is deepseek_v2: mlx-lm has it, mlx-swift-lm does not");
+  } else if (plan.q_lora_rank == 0) {
     lowered.reasons.push_back("q_lora_rank is null: mlx-lm loads it, mlx-swift-lm does not");
   }
   Outside outside{source, plan, lowered.tensors};
@@ -375,7 +386,7 @@ LoweredModel lower_stock(const Lowering& source) {
   }
   outside.head();
   lowered.extra = mtp_tensors(source);
-  lowered.losses = losses_of(source, stock_losses());
+  if (!plan.v2) lowered.losses = losses_of(source, stock_losses());
   if (source.options().calibration != nullptr) say_what_calibration_did(lowered.losses);
   mark_lossy(lowered.losses, lowered.tensors);
   fill_account(source, lowered);
@@ -384,6 +395,7 @@ LoweredModel lower_stock(const Lowering& source) {
 
 LoweredModel lower_automatic(const Lowering& source) {
   std::vector<std::string> lines = differences(source.spec(), natives());
+  if (is_v2(source.spec())) lines.clear();
   LoweredModel lowered = lines.empty() ? lower_stock(source) : lower_exact(source);
   std::string verdict = lines.empty()
                             ? "stock: the class computes every field of this model as it is"

@@ -22,6 +22,12 @@ const std::vector<StockRow>& stock_rows();
 // The losses of the table in docs/mappings.md that remain with the stock class.
 const std::vector<LossRow>& stock_losses();
 
+// What deepseek_v2 computes as it is: it is written instead of deepseek_v3 when all of it holds
+// and some row of deepseek_v3 does not. (mlx-swift-lm does not have it.)
+const std::vector<Capability>& stock_v2_capabilities();
+// Makes the config of deepseek_v3 one of deepseek_v2.
+void to_v2_config(const ModelSpec& spec, nlohmann::ordered_json& config);
+
 // How the attention of one model is spelt in the class; the same for every layer.
 struct StockPlan {
   enum class Query {
@@ -31,6 +37,7 @@ struct StockPlan {
     freed,   // folded, behind q_a_proj = diag(1 / input norm) that the latent norm undoes
   };
   Query query = Query::direct;
+  bool v2 = false;      // the class is deepseek_v2
   bool slots = false;   // every head's rope key side by side in the shared one
   bool biases = false;  // attention_bias
   RopeLayout rope_layout = RopeLayout::interleaved;  // in which the class rotates

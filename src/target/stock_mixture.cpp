@@ -90,7 +90,7 @@ void stock_mixture(const StockLayer& layer) {
   layer.put("mlp.gate.weight", builder.router());
   if (layer.source.spec().router.expert_bias == ExpertBias::selection) {
     layer.put("mlp.gate.e_score_correction_bias", layer.get("mlp.router.expert_bias"));
-  } else {
+  } else if (!layer.plan.v2) {
     layer.make_up("mlp.gate.e_score_correction_bias",
                   Tensor::fill(DType::F32, {moe.n_routed_experts}, 0.0));
   }

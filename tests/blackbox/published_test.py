@@ -150,8 +150,16 @@ class Published(ProgramTest):
         self.agrees(self.source(arrays, config), "deepseek_v3-yarn-groups", "deepseek-official", "stock")
 
     def test_v2(self):
-        # mlx-lm has a class for V2 too; this program's stock target is deepseek_v3 alone.
-        self.agrees(self.source(*v2()), "deepseek_v2", "hf-deepseek-v2", "exact")
+        self.agrees(self.source(*v2()), "deepseek_v2", "hf-deepseek-v2", "stock")
+        config = json.loads((self.dir / "folder" / "config.json").read_text())
+        self.assertEqual((config["model_type"], config["topk_method"]), ("deepseek_v2", "greedy"))
+        self.assertFalse([n for n in read_safetensors(self.dir / "folder" / "model.safetensors")[0]
+                          if "e_score_correction_bias" in n])
+
+    def test_v2_renormalised_is_not_v2s_class(self):
+        arrays, config = v2()
+        error = self.fail_with(3, "model_refused", "plan", self.source(arrays, {**config, "norm_topk_prob": True}))
+        self.assertIn("renormalised", error["sentence"])
 
     def test_multi_token_layers_are_left_out_by_index(self):
         arrays, config = golden("deepseek_v3-yarn-groups")
@@ -181,7 +189,7 @@ class Published(ProgramTest):
         rng = np.random.default_rng(1)
         encoded, plain = dict(arrays), dict(arrays)
         for name, array in arrays.items():
-            if not name.endswith("_proj.weight") and ".w" not in name:
+            if array.ndim != 2 or any(part in name for part in ("embed", "head", "gate.weight")):
                 continue
             codes = rng.integers(0, 256, array.shape).astype(np.uint8)
             codes[codes & 127 == 127] = 0
