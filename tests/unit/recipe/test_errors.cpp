@@ -188,7 +188,7 @@ TEST(Recognise, AnUnknownLayoutIsDescribed) {
                     HasSubstr("\n  wte.weight  x1  F32 [4, 2]"),
                     HasSubstr("The nearest recipe is deepseek-from-scratch; it also looks for "
                               "wpe.weight")));
-  EXPECT_THAT(e.advice(), AllOf(HasSubstr("weightbridge recipes"), HasSubstr("docs/recipes.md"),
+  EXPECT_THAT(e.advice(), AllOf(HasSubstr("weightbridge recipes"), HasSubstr("recipes new SRC"),
                                 HasSubstr("--recipe FILE")));
 }
 
