@@ -1,6 +1,7 @@
 """Which other values a setting is tried at, and which of them provably change nothing.
 
 Owns the reasons: a flip that is left out is left out here, with its proof in words."""
+import math
 
 
 def flips(path, kind, value):
@@ -83,6 +84,22 @@ def dead(spec, path):
     return None
 
 
+def yarn_range(spec):
+    """The pairs between which YaRN blends: whole numbers, so that near values give the same."""
+    width, base = spec["attention.qk_rope_head_dim"], spec["rope.base"]
+
+    def pair(rotations):
+        turns = spec["rope.original_max_position_embeddings"] / (rotations * 2 * math.pi)
+        return width * math.log(turns) / (2 * math.log(base))
+    low, high = math.floor(pair(spec["rope.beta_fast"])), math.ceil(pair(spec["rope.beta_slow"]))
+    # Pairs are 0 ... width / 2 - 1: a blend that ends beyond the last still has its own slope.
+    return max(low, 0), min(high, width - 1)
+
+
+YARN_ASKS = {"ask.original_seq_len": "rope.original_max_position_embeddings", "ask.beta_fast": "rope.beta_fast",
+             "ask.beta_slow": "rope.beta_slow"}
+
+
 # (model, path) -> why no other value of it changes anything, beyond what equivalent() proves.
 EQUIVALENT = {
     ("deepseek-from-scratch", "num_nextn_predict_layers"):
@@ -99,6 +116,12 @@ def equivalent(name, spec, path, value):
         return EQUIVALENT[name, path]
     if path in ("ask.max_position_embeddings", "ask.max_seq_len", "ask.context"):
         return dead(spec, "max_position_embeddings")
+    field = YARN_ASKS.get(path, path)
+    if field in YARN_ASKS.values() and spec["rope.scaling"] == "yarn" and value \
+            and yarn_range({**spec, field: value}) == yarn_range(spec):
+        return "the pairs between which YaRN blends are whole numbers: the same ones"
+    if path == "router.norm_eps" and value == 0 and name in ("deepseek-v3-int8", "torchtitan-v3"):
+        return "the divisor is at least 0.5, or far above 1e-12: in f32 the epsilon is lost beside it"
     if path == "tie_word_embeddings" and value is False and name in ALIASED:
         return "the head is in the checkpoint too, with the same values: untied it is the same model"
     if path == "router.score" and spec[path] == "softmax" and value == "softmax_of_chosen" \

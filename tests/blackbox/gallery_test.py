@@ -12,7 +12,7 @@ import unittest
 from concurrent.futures import ThreadPoolExecutor
 
 from gallery_flips import dead, equivalent, flips
-from program import SOURCE_DIR, ProgramTest, read_safetensors, weightbridge
+from program import SOURCE_DIR, ProgramTest, read_safetensors, weightbridge, write_safetensors
 
 GALLERY = SOURCE_DIR / "tests" / "fixtures" / "gallery"
 RECIPES = SOURCE_DIR / "recipes"
@@ -68,11 +68,14 @@ OWN_KEYS = {"dense.intermediate_size": "intermediate_size", "moe.routed.intermed
             "router.topk_group": "topk_group"}
 
 
+def config_key(path):
+    return OWN_KEYS.get(path) or re.sub(r"^(attention|moe)\.", "", path).replace(".", "_")
+
+
 def spec_of(folder):
     """path -> value, from an exact folder's config.json (docs/exact-class.md)."""
     config = json.loads((folder / "config.json").read_text())
-    return {path: config[OWN_KEYS.get(path) or re.sub(r"^(attention|moe)\.", "", path).replace(".", "_")]
-            for path in FIELDS}
+    return {path: config[config_key(path)] for path in FIELDS}
 
 
 class GalleryTest(ProgramTest):
@@ -149,6 +152,155 @@ class RealMlx(GalleryTest):
             self.skipTest("\n".join(skipped))
 
 
+def axes_variants():
+    """What no gallery model has must be a switch of the class's own test (tests/mlx/test_axes.py):
+    its variants' names -> the same fields as spec_of()."""
+    from test_axes import BASE, VARIANTS
+    return {name: {path: {**BASE, **changes}[config_key(path)] for path in FIELDS}
+            for name, changes in VARIANTS.items()}
+
+
+def values_met(specs):
+    """(field, value in words) -> names of the models that have it, for words and booleans that
+    enter the arithmetic of the model."""
+    met = {}
+    for path, kind in FIELDS.items():
+        for value in kind if isinstance(kind, list) else [True, False] if kind == "bool" else []:
+            met[path, str(value).lower()] = [name for name, spec in specs.items()
+                                             if spec[path] == value and not dead(spec, path)]
+    return met
+
+
+def where_met(met, elsewhere, path, value):
+    """What meets a value, in words; "" when nothing does."""
+    if met[path, value]:
+        return ", ".join(met[path, value])
+    if elsewhere[path, value]:
+        return "tests/mlx/test_axes.py: " + elsewhere[path, value][0]
+    if path.startswith("mtp_"):  # no part of the logits
+        return "tests/unit/runtime: multi-token heads of the sample's layout"
+    # Activations are one table for all networks: met in one is met.
+    others = [p for p, v in met if p != path and p.endswith("activation") and path.endswith("activation")
+              and v == value and (met[p, v] or elsewhere[p, v])]
+    return f"in `{others[0]}`" if others else ""
+
+
+def coverage_table(met, elsewhere):
+    return "\n".join(["| field | value | met by |", "|---|---|---|"] +
+                     [f"| `{path}` | {value} | {where_met(met, elsewhere, path, value)} |" for path, value in met]) + "\n"
+
+
+class Coverage(GalleryTest):
+    def test_every_value_is_met_and_the_table_says_by_what(self):
+        specs = {entry.name: spec_of(self.convert(entry)) for entry in ENTRIES}
+        met = values_met(specs)
+        elsewhere = values_met(axes_variants())
+        missing = [f"{path} = {value}" for path, value in met if not where_met(met, elsewhere, path, value)]
+        self.assertEqual(missing, [], "no gallery model has these, nor a variant of tests/mlx/test_axes.py")
+        table, readme = coverage_table(met, elsewhere), GALLERY / "README.md"
+        if os.environ.get("WB_WRITE_TABLE"):
+            text = readme.read_text()
+            readme.write_text(text[:text.index("| field | value |")] + table)
+        self.assertIn(table, readme.read_text(), "WB_WRITE_TABLE=1 writes it anew")
+
+
+class Traps(GalleryTest):
+    """Names that look like a known layout but mean something else; models of a kind that is
+    refused by name. Needs PyTorch."""
+
+    def altered(self, name, change, under=()):
+        """The gallery's checkpoint with `change` applied to its state dict."""
+        import torch
+        saved = torch.load(GALLERY / f"{name}.pt", map_location="cpu")
+        state = saved
+        for key in under:
+            state = state[key]
+        change(state)
+        path = self.dir / f"{name}.pt"
+        torch.save(saved, path)
+        return path
+
+    def not_taken(self, path, code="recipe_unknown"):
+        return self.fail_with(3, code, "plan", path)
+
+    def test_another_norm_or_projection_is_another_layout(self):
+        import torch
+        extra = {
+            # The published latent is normed; the published query path is of low rank.
+            ("smol-deepseek", "model_state"): {"model.layers.0.self_attn.kv_a_layernorm.weight": 5},
+            # A gate on a shared expert, as other models with norms per head have it.
+            ("minimind",): {"model.layers.0.mlp.shared_expert_gate.weight": 20},
+            # A learned mix of earlier outputs in place of the residual stream.
+            ("quipu-moe",): {"attnres.queries.0": 24},
+            # Something between the two layers of the network.
+            ("gpt-mla",): {"trf_blocks.0.ff.layers.1.weight": 96},
+            # Gated experts under the names of the ones without a gate.
+            ("deepseekv3-minimal", "model_state_dict"): {"layers.0.moe.experts.0.gate.weight": 44},
+        }
+        for (name, *under), tensors in extra.items():
+            with self.subTest(name):
+                change = {k: torch.ones(n) for k, n in tensors.items()}
+                self.not_taken(self.altered(name, lambda state: state.update(change), under))
+
+    def test_shapes_that_say_something_else(self):
+        # kv_b_proj with keys and values, as published: twice as tall as keys alone.
+        def both(state):
+            for l in range(2):
+                key = f"model.layers.{l}.self_attn.kv_b_proj.weight"
+                state[key] = state[key].repeat(2, 1)
+        error = self.not_taken(self.altered("smol-deepseek", both, ["model_state"]), "dimension_mismatch")
+        self.assertIn("q_proj", error["sentence"])  # its heads and those of kv_b_proj do not agree
+
+        # Experts without a gate have c_fc once as wide.
+        def ungated(state):
+            for key in [k for k in state if "c_fc" in k]:
+                state[key] = state[key][:7].clone()
+        self.not_taken(self.altered("vineet-llm", ungated), "dimension_mismatch")
+
+    def test_values_that_say_something_else(self):
+        import torch
+
+        def frequencies(state):
+            for key in [k for k in state if k.endswith("inv_freq")]:
+                state[key] = 1.0 / 500000.0 ** (torch.arange(0, 4, 2) / 4)
+        path = self.altered("deepseekv3-minimal", frequencies, ["model_state_dict"])
+        self.assertIn("rope frequencies", self.not_taken(path, "recipe_check_failed")["sentence"])
+
+    def test_a_model_that_is_not_causal(self):
+        import torch
+
+        def everything(state):
+            for key in [k for k in state if k.endswith(("attn.bias", "causal_mask"))]:
+                state[key] = torch.ones_like(state[key])
+        for name, *under in (("smol-deepseek", "model_state"), ("deepseek-from-scratch",)):
+            error = self.not_taken(self.altered(name, everything, under), "recipe_check_failed")
+            self.assertIn("causal mask", error["sentence"])
+
+    def refused(self, names, *axes):
+        path = self.dir / "refused.safetensors"
+        write_safetensors(path, {name: ("F32", [2, 2]) for name in names})
+        error = self.fail_with(3, "model_refused", "convert", path, "-o", self.dir / "never")
+        for axis in axes:
+            self.assertIn(axis, error["sentence"])
+        self.assertFalse((self.dir / "never").exists())
+
+    def test_known_and_refused_by_name(self):
+        moe = ["transformer.wte.weight", *(f"transformer.h.0.mlp.{t}" for t in
+               ("router.w_g.weight", "experts.c_fc", "experts.c_proj"))]
+        self.refused(moe, "capacity routing")
+        self.refused([*moe, "transformer.h.0.mlp.router.w_noise.weight"], "random routing noise")
+        kimi = ["embedding.weight", *(f"decoder.decoder.0.{t}.weight" for t in (
+            "mha.heads.0.W_dkv", "mha.heads.0.query", "mha.linear", "moe_block.gate", "moe_block.heads.0.linear_layer1"))]
+        self.refused(kimi, "attention across heads and layers")
+        self.refused([*kimi, "decoder.decoder.0.moe_block.noise.weight"], "random routing noise")
+        self.refused(["embed.weight", *(f"layers.0.attn.{t}_proj.weight" for t in ("q_down", "q_up", "kv_down", "kv_up")),
+                      "layers.0.attn.out_proj.bias", "layers.0.ffn.gate.bias", "layers.0.ffn.experts.0.w1.bias"],
+                     "activation")
+        self.refused(["token_embedding.weight", *(f"layers.0.{t}.weight" for t in (
+            "attn.to_kv_a", "attn.to_kv_b", "ffn.gate.linear", "ffn.expert.0.linear1", "ffn.share_expert.linear1"))],
+            "residual stream")
+
+
 def dump_toml(table, indent=""):
     """A recipe as parsed, back as TOML: every nested table inline."""
     def value(v):
@@ -175,8 +327,13 @@ class WrongSettings(GalleryTest):
         *groups, last = path.split(".")
         for group in groups:
             table = table.setdefault(group, {})
+        # What the field was made of stays in use: a setting that nothing reads is a mistake of its own.
+        old, words = table.get(last), FIELDS[path]
+        if isinstance(old, str) and not (isinstance(words, list) and old in words):
+            text = str(value).lower() if isinstance(value, bool) else value if isinstance(value, str) else repr(value)
+            value = f"if(true, {text}, {old})"
         table[last] = value
-        file = self.dir / "flips" / f"{entry.name}-{path}-{value}.toml"
+        file = self.dir / "flips" / f"{entry.name}-{path}-{len(list((self.dir / 'flips').iterdir()))}.toml"
         file.write_text(dump_toml(recipe))
         return file
 
@@ -193,6 +350,8 @@ class WrongSettings(GalleryTest):
         # Refused before anything ran: the recipe itself must be what is refused.
         alone = weightbridge("logits", entry.source, *more, "--tokens", entry.golden, "-o",
                              self.dir / "flips" / f"{recipe.stem}.out")
+        if "nothing uses it" in alone.stderr:
+            return f"refused as a recipe, which says nothing of the setting: {alone.stderr}"
         return None if alone.returncode in (2, 3) else f"verify refuses, logits does not: {run.stdout}"
 
     def check(self, entry):

@@ -208,7 +208,8 @@ def _elementwise(op):
 
 exp, sqrt, tanh = _elementwise(np.exp), _elementwise(np.sqrt), _elementwise(np.tanh)
 erf = _elementwise(np.vectorize(math.erf, otypes=[np.float32]))
-sigmoid = _elementwise(lambda x: 0.5 * (1 + np.tanh(0.5 * x)))
+# exp of a negative number alone: nothing overflows, and a score of 1e-4 keeps its digits.
+sigmoid = _elementwise(lambda x: np.exp(np.minimum(x, 0)) / (1 + np.exp(-np.abs(x))))
 
 
 def zeros(shape, dtype=float32):
