@@ -32,6 +32,8 @@ public struct WeightbridgeMLAConfiguration: Codable, Sendable {
     public enum RopeScaling: String, Codable, Sendable {
         case absent = "none", linear, yarn, longrope
     }
+    public enum RopeSpan: String, Codable, Sendable { case head, all_heads }
+    public enum HeadNormPart: String, Codable, Sendable { case whole, content }
     public enum RopeKeys: String, Codable, Sendable { case shared, per_head }
     public enum RopeKeyFrom: String, Codable, Sendable { case input, raw_latent, normed_latent }
     public enum RouterScore: String, Codable, Sendable {
@@ -54,8 +56,15 @@ public struct WeightbridgeMLAConfiguration: Codable, Sendable {
     public var norm_eps: Float
     public var norm_eps_outside_root: Bool
     public var norm_bias: Bool
+    public var own_final_norm: Bool
+    public var final_norm_kind: NormKind
+    public var final_norm_eps: Float
+    public var final_norm_eps_outside_root: Bool
+    public var final_norm_bias: Bool
     public var rope_layout: RopeLayout
     public var rope_base: Double
+    public var rope_span: RopeSpan
+    public var rope_inv_freq: [Double]
     public var rope_scaling: RopeScaling
     public var rope_factor: Double
     public var rope_original_max_position_embeddings: Int
@@ -87,6 +96,7 @@ public struct WeightbridgeMLAConfiguration: Codable, Sendable {
     public var k_head_norm_eps: Float
     public var k_head_norm_eps_outside_root: Bool
     public var k_head_norm_bias: Bool
+    public var head_norm_part: HeadNormPart
     public var rope_keys: RopeKeys
     public var rope_key_from: RopeKeyFrom
     public var kv_latent_factor: Float
@@ -116,12 +126,16 @@ public struct WeightbridgeMLAConfiguration: Codable, Sendable {
     public var shared_scale: Float
     public var first_k_dense_replace: Int
     public var moe_layer_freq: Int
+    public var moe_layer_offset: Int
     public var router_score: RouterScore
     public var router_bias: Bool
     public var router_expert_bias: ExpertBias
     public var num_experts_per_tok: Int
+    public var router_logit_clamp: [Float]
+    public var router_weight_clamp: [Float]
     public var norm_topk_prob: Bool
     public var router_norm_eps: Float
+    public var router_norm_min: Float
     public var routed_scaling_factor: Float
     public var n_group: Int
     public var topk_group: Int
@@ -129,6 +143,8 @@ public struct WeightbridgeMLAConfiguration: Codable, Sendable {
     public var router_group_mask: GroupMask
 
     var kvHeads: Int { num_key_value_heads > 0 ? num_key_value_heads : num_attention_heads }
+
+    var ropeHeads: Int { rope_keys == .per_head ? kvHeads : 1 }  // how many rope keys there are
 
     var scaleNope: Double {
         softmax_scale != 0
@@ -139,7 +155,7 @@ public struct WeightbridgeMLAConfiguration: Codable, Sendable {
 
     func isMoE(_ layer: Int) -> Bool {
         n_routed_experts > 0 && layer >= first_k_dense_replace
-            && layer % Swift.max(moe_layer_freq, 1) == 0
+            && layer % moe_layer_freq == moe_layer_offset
     }
 }
 
@@ -163,6 +179,9 @@ extension WeightbridgeMLAConfiguration {
         try need(
             norm_kind != .absent || !norm_bias, "norm_bias",
             "is true, but \"norm_kind\" is \"none\"")
+        try need(
+            moe_layer_offset < moe_layer_freq, "moe_layer_offset",
+            "is \(moe_layer_offset); \"moe_layer_freq\" is \(moe_layer_freq)")
         try validateAttention()
         try validateRope()
         let mixtures = (0 ..< num_hidden_layers).filter(isMoE)
@@ -183,6 +202,9 @@ extension WeightbridgeMLAConfiguration {
             !value_is_key_content || v_head_dim == qk_nope_head_dim, "value_is_key_content",
             "is true, but \"v_head_dim\" and \"qk_nope_head_dim\" differ")
         try need(
+            head_norm_part == .whole || qk_nope_head_dim > 0, "head_norm_part",
+            "is \"content\", but \"qk_nope_head_dim\" is 0")
+        try need(
             kv_lora_rank > 0 || rope_key_from == .input, "rope_key_from",
             "reads the latent, but \"kv_lora_rank\" is 0")
     }
@@ -200,6 +222,20 @@ extension WeightbridgeMLAConfiguration {
                 || rope_original_max_position_embeddings > 0,
             "rope_original_max_position_embeddings",
             "is 0, but \"rope_scaling\" is \"\(rope_scaling.rawValue)\"")
+        try validateTable(pairs: qk_rope_head_dim / 2)
+    }
+
+    /// One frequency for each pair, or for each pair of each head.
+    private func validateTable(pairs: Int) throws {
+        let length = rope_inv_freq.count
+        let heads = num_attention_heads
+        if length == 0 || (length == pairs && (rope_span == .head || heads == 1)) { return }
+        try need(
+            length == heads * pairs, "rope_inv_freq",
+            "has \(length) numbers; \(heads) heads of \(pairs) pairs need \(heads * pairs)")
+        try need(
+            ropeHeads == heads, "rope_inv_freq",
+            "has frequencies for each head, but \"rope_keys\" has not")
     }
 
     private func validateExperts() throws {
@@ -216,6 +252,12 @@ extension WeightbridgeMLAConfiguration {
         try need(
             num_experts_per_tok <= topk_group * perGroup, "num_experts_per_tok",
             "is \(num_experts_per_tok), more than the experts of the chosen groups")
+        try need(
+            [0, 2].contains(router_logit_clamp.count), "router_logit_clamp",
+            "is neither empty nor [least, largest]")
+        try need(
+            [0, 2].contains(router_weight_clamp.count), "router_weight_clamp",
+            "is neither empty nor [least, largest]")
     }
 
     private func need(_ holds: Bool, _ key: String, _ why: String) throws {
@@ -263,21 +305,36 @@ final class WbNorm: Module, UnaryLayer {
     }
 }
 
-/// Rotary positions. Not a Module: it has no parameters to load.
+/// Rotary positions of `heads` heads. Not a Module: it has no parameters to load.
+///
+/// Heads with frequencies of their own are rotated side by side, as one vector: what the
+/// kernel takes is one list of periods. Half-split pairs are brought together for that,
+/// unless the rotation itself spans all heads and pairs them across.
 struct WbRope {
     let dims: Int
+    let asOne: Bool
+    let reorder: Bool
     let traditional: Bool
     let base: Float
     var scale: Float = 1
     var magnitude: Float = 1
     var periods: MLXArray? = nil  // nil = base^(2i / dims)
 
-    init(_ c: WeightbridgeMLAConfiguration) {
-        dims = c.qk_rope_head_dim
-        traditional = c.rope_layout == .interleaved
+    init(_ c: WeightbridgeMLAConfiguration, heads: Int) {
+        let spans = c.rope_span == .all_heads && heads > 1
+        let table = c.rope_inv_freq.count > c.qk_rope_head_dim / 2 && !spans
+        asOne = spans || table
+        reorder = table && c.rope_layout == .half_split
+        let width = c.qk_rope_head_dim * (spans || table ? heads : 1)
+        dims = width
+        traditional = reorder || c.rope_layout == .interleaved
         base = Float(c.rope_base)
-        let plain: [Double] = (0 ..< c.qk_rope_head_dim / 2).map { i in
-            pow(c.rope_base, Double(2 * i) / Double(c.qk_rope_head_dim))
+        if !c.rope_inv_freq.isEmpty {
+            periods = MLXArray(c.rope_inv_freq.map { $0 == 0 ? Float.infinity : Float(1 / $0) })
+            return
+        }
+        let plain: [Double] = (0 ..< width / 2).map { i in
+            pow(c.rope_base, Double(2 * i) / Double(width))
         }
         switch c.rope_scaling {
         case .absent:
@@ -285,7 +342,7 @@ struct WbRope {
         case .linear:
             scale = Float(1 / c.rope_factor)
         case .yarn:
-            periods = MLXArray(Self.yarnPeriods(c, plain).map { Float($0) })
+            periods = MLXArray(Self.yarnPeriods(c, plain).map { Float($0) })  // of all `width`
             magnitude = Float(
                 Self.yarnMagnitude(c, c.rope_mscale) / Self.yarnMagnitude(c, c.rope_mscale_all_dim))
         case .longrope:
@@ -300,7 +357,7 @@ struct WbRope {
     private static func yarnPeriods(
         _ c: WeightbridgeMLAConfiguration, _ plain: [Double]
     ) -> [Double] {
-        let dims = Double(c.qk_rope_head_dim)
+        let dims = Double(2 * plain.count)
         func pair(_ rotations: Double) -> Double {
             let length = Double(c.rope_original_max_position_embeddings)
             return dims * log(length / (rotations * 2 * Double.pi)) / (2 * log(c.rope_base))
@@ -322,6 +379,23 @@ struct WbRope {
 
     /// x: [batch, heads, tokens, dims]; offset: the first token's position, or one per row.
     func callAsFunction(_ x: MLXArray, offset: RoPEOffset) -> MLXArray {
+        if !asOne { return rotated(x, offset) }
+        let (B, heads, L, each) = (x.dim(0), x.dim(1), x.dim(2), x.dim(3))
+        var y = x
+        if reorder {
+            y = y.reshaped(B, heads, L, 2, each / 2).swappedAxes(-1, -2)
+                .reshaped(B, heads, L, each)
+        }
+        y = rotated(y.transposed(0, 2, 1, 3).reshaped(B, 1, L, heads * each), offset)
+        y = y.reshaped(B, L, heads, each).transposed(0, 2, 1, 3)
+        if reorder {
+            y = y.reshaped(B, heads, L, each / 2, 2).swappedAxes(-1, -2)
+                .reshaped(B, heads, L, each)
+        }
+        return y
+    }
+
+    private func rotated(_ x: MLXArray, _ offset: RoPEOffset) -> MLXArray {
         let x = magnitude == 1 ? x : x * magnitude
         let base = periods == nil ? self.base : nil
         switch offset {
@@ -406,8 +480,8 @@ final class WbQuantizedHeadLinear: WbHeadLinear, Quantized {
 
 final class WbAttention: Module {
     let c: WeightbridgeMLAConfiguration
-    let rope: WbRope?
-    let ropeHeads: Int
+    let queryRope: WbRope?
+    let keyRope: WbRope?
     @ModuleInfo(key: "q_a_proj") var qAProj: Linear?
     @ModuleInfo(key: "q_a_layernorm") var qALayerNorm: WbNorm?
     @ModuleInfo(key: "q_nope_proj") var qNopeProj: Linear?
@@ -429,8 +503,8 @@ final class WbAttention: Module {
         let width = c.qk_rope_head_dim
         let qIn = c.q_lora_rank > 0 ? c.q_lora_rank : hidden
         let kvIn = c.kv_lora_rank > 0 ? c.kv_lora_rank : hidden
-        self.ropeHeads = c.rope_keys == .per_head ? c.kvHeads : 1
-        self.rope = width > 0 ? WbRope(c) : nil
+        self.queryRope = width > 0 ? WbRope(c, heads: heads) : nil
+        self.keyRope = width > 0 ? WbRope(c, heads: c.ropeHeads) : nil
         if c.q_lora_rank > 0 {
             _qAProj.wrappedValue = Linear(hidden, c.q_lora_rank, bias: c.q_down_bias)
             if c.q_norm_kind != .absent {
@@ -455,23 +529,24 @@ final class WbAttention: Module {
         if width > 0 {
             let ropeIn = c.rope_key_from == .input ? hidden : kvIn
             _qRopeProj.wrappedValue = Linear(qIn, heads * width, bias: c.q_bias)
-            _kRopeProj.wrappedValue = Linear(ropeIn, ropeHeads * width, bias: c.k_rope_bias)
+            _kRopeProj.wrappedValue = Linear(ropeIn, c.ropeHeads * width, bias: c.k_rope_bias)
         }
         if !c.value_is_key_content {
             _vBProj.wrappedValue = WbHeadLinear(
                 inputDims: kvIn, outputDims: c.v_head_dim, heads: c.kvHeads, bias: c.kv_up_bias)
         }
+        let normed = c.head_norm_part == .content ? nope : nope + width
         if c.q_head_norm_kind != .absent {
             _qHeadNorm.wrappedValue = WbNorm(
                 c.q_head_norm_kind, eps: c.q_head_norm_eps,
                 outside: c.q_head_norm_eps_outside_root, bias: c.q_head_norm_bias,
-                dims: nope + width)
+                dims: normed)
         }
         if c.k_head_norm_kind != .absent {
             _kHeadNorm.wrappedValue = WbNorm(
                 c.k_head_norm_kind, eps: c.k_head_norm_eps,
                 outside: c.k_head_norm_eps_outside_root, bias: c.k_head_norm_bias,
-                dims: nope + width)
+                dims: normed)
         }
         _oProj.wrappedValue = Linear(heads * c.v_head_dim, hidden, bias: c.o_bias)
         super.init()
@@ -520,14 +595,16 @@ final class WbAttention: Module {
         if let qNopeProj { nope = splitHeads(qNopeProj(x), heads) }
         if let qRopeProj { position = splitHeads(qRopeProj(x), heads) }
         if let qHeadNorm { (nope, position) = headNorm(qHeadNorm, nope, position) }
-        if let rope, let p = position { position = rope(p, offset: offset) }
+        if let queryRope, let p = position { position = queryRope(p, offset: offset) }
         return (nope, position)
     }
 
-    /// One norm over both parts of a head, [content; position], before the rotation.
+    /// One norm over both parts of a head, [content; position], or over the content alone;
+    /// before the rotation.
     private func headNorm(
         _ norm: WbNorm, _ content: MLXArray?, _ position: MLXArray?
     ) -> (MLXArray?, MLXArray?) {
+        if c.head_norm_part == .content { return (norm(content!), position) }
         guard let content else { return (nil, position.map { norm($0) }) }
         guard let position else { return (norm(content), nil) }
         let both = norm(concatenated([content, position], axis: -1))
@@ -542,8 +619,8 @@ final class WbAttention: Module {
         var latent = raw
         if let kvALayerNorm { latent = kvALayerNorm(raw) }
         if c.kv_latent_factor != 1 { latent = latent * c.kv_latent_factor }
-        var kRope: MLXArray? = nil
-        if let rope, let kRopeProj {
+        var position: MLXArray? = nil
+        if let keyRope, let kRopeProj {
             let source: MLXArray =
                 switch c.rope_key_from {
                 case .input: x
@@ -552,11 +629,11 @@ final class WbAttention: Module {
                 }
             var keys = kRopeProj(source)
             if c.rope_key_factor != 1 { keys = keys * c.rope_key_factor }
-            keys = splitHeads(keys, ropeHeads)
+            keys = splitHeads(keys, c.ropeHeads)
             // With a norm on the keys the rotation waits for it, see expanded().
-            kRope = kHeadNorm == nil ? rope(keys, offset: offset) : keys
+            position = kHeadNorm == nil ? keyRope(keys, offset: offset) : keys
         }
-        return (latent.expandedDimensions(axis: 1), kRope)
+        return (latent.expandedDimensions(axis: 1), position)
     }
 
     private func throughCache(
@@ -578,7 +655,7 @@ final class WbAttention: Module {
         } else {
             (all, allRope) = cache.update(keys: latent, values: flat)
         }
-        return (all, kRope == nil ? nil : splitHeads(allRope.squeezed(axis: 1), ropeHeads))
+        return (all, kRope == nil ? nil : splitHeads(allRope.squeezed(axis: 1), c.ropeHeads))
     }
 
     private func unpacked(
@@ -627,7 +704,7 @@ final class WbAttention: Module {
         }
         if let kHeadNorm {
             (content, position) = headNorm(kHeadNorm, content, position)
-            if let rope, let p = position { position = rope(p, offset: first) }
+            if let keyRope, let p = position { position = keyRope(p, offset: first) }
         }
         // The one scale of the fused kernel is the content's.
         var qRope = qRope
@@ -733,6 +810,9 @@ final class WbRouter: Module {
     func callAsFunction(_ x: MLXArray) -> (MLXArray, MLXArray) {
         var z = matmul(x.asType(.float32), weight.asType(.float32).T)
         if let bias { z = z + bias.asType(.float32) }
+        if !c.router_logit_clamp.isEmpty {
+            z = clip(z, min: c.router_logit_clamp[0], max: c.router_logit_clamp[1])
+        }
         if let expertBias, c.router_expert_bias == .logits { z = z + expertBias.asType(.float32) }
         let scores: MLXArray =
             switch c.router_score {
@@ -753,8 +833,13 @@ final class WbRouter: Module {
         if c.router_score == .softmax_of_chosen {
             weights = softmax(weights, axis: -1, precise: true)
         }
+        if !c.router_weight_clamp.isEmpty {
+            weights = clip(weights, min: c.router_weight_clamp[0], max: c.router_weight_clamp[1])
+        }
         if c.norm_topk_prob {
-            weights = weights / (weights.sum(axis: -1, keepDims: true) + c.router_norm_eps)
+            var total = weights.sum(axis: -1, keepDims: true) + c.router_norm_eps
+            if c.router_norm_min > 0 { total = maximum(total, c.router_norm_min) }
+            weights = weights / total
         }
         return (indices, weights * c.routed_scaling_factor)
     }
@@ -854,6 +939,15 @@ private func blockNorm(_ c: WeightbridgeMLAConfiguration) -> WbNorm {
         dims: c.hidden_size)
 }
 
+/// The final norm: of the blocks' kind, or of its own, or none.
+private func lastNorm(_ c: WeightbridgeMLAConfiguration) -> WbNorm? {
+    if !c.own_final_norm { return c.norm_kind == .absent ? nil : blockNorm(c) }
+    if c.final_norm_kind == .absent { return nil }
+    return WbNorm(
+        c.final_norm_kind, eps: c.final_norm_eps, outside: c.final_norm_eps_outside_root,
+        bias: c.final_norm_bias, dims: c.hidden_size)
+}
+
 public final class WeightbridgeMLAModelInner: Module {
     let c: WeightbridgeMLAConfiguration
     @ModuleInfo(key: "embed_tokens") var embedTokens: Embedding
@@ -870,7 +964,7 @@ public final class WeightbridgeMLAModelInner: Module {
                 embeddingCount: c.max_position_embeddings, dimensions: c.hidden_size)
         }
         self.layers = (0 ..< c.num_hidden_layers).map { WbBlock(c, layer: $0) }
-        if c.norm_kind != .absent { _norm.wrappedValue = blockNorm(c) }
+        _norm.wrappedValue = lastNorm(c)
         super.init()
     }
 

@@ -31,12 +31,15 @@ ACTIVATIONS = ("silu", "gelu_erf", "gelu_tanh", "relu", "silu_clipped")
 ENUMERATIONS = {
     "positions": ("none", "learned"),
     "norm_kind": NORM_KINDS,
+    "final_norm_kind": NORM_KINDS,
     "q_norm_kind": NORM_KINDS,
     "kv_norm_kind": NORM_KINDS,
     "q_head_norm_kind": NORM_KINDS,
     "k_head_norm_kind": NORM_KINDS,
     "rope_layout": ("half_split", "interleaved"),
+    "rope_span": ("head", "all_heads"),
     "rope_scaling": ("none", "linear", "yarn", "longrope"),
+    "head_norm_part": ("whole", "content"),
     "rope_keys": ("shared", "per_head"),
     "rope_key_from": ("input", "raw_latent", "normed_latent"),
     "dense_activation": ACTIVATIONS,
@@ -65,8 +68,15 @@ class ModelArgs(BaseModelArgs):
     norm_eps: float
     norm_eps_outside_root: bool
     norm_bias: bool
+    own_final_norm: bool
+    final_norm_kind: str
+    final_norm_eps: float
+    final_norm_eps_outside_root: bool
+    final_norm_bias: bool
     rope_layout: str
     rope_base: float
+    rope_span: str
+    rope_inv_freq: List[float]
     rope_scaling: str
     rope_factor: float
     rope_original_max_position_embeddings: int
@@ -98,6 +108,7 @@ class ModelArgs(BaseModelArgs):
     k_head_norm_eps: float
     k_head_norm_eps_outside_root: bool
     k_head_norm_bias: bool
+    head_norm_part: str
     rope_keys: str
     rope_key_from: str
     kv_latent_factor: float
@@ -127,12 +138,16 @@ class ModelArgs(BaseModelArgs):
     shared_scale: float
     first_k_dense_replace: int
     moe_layer_freq: int
+    moe_layer_offset: int
     router_score: str
     router_bias: bool
     router_expert_bias: str
     num_experts_per_tok: int
+    router_logit_clamp: List[float]
+    router_weight_clamp: List[float]
     norm_topk_prob: bool
     router_norm_eps: float
+    router_norm_min: float
     routed_scaling_factor: float
     n_group: int
     topk_group: int
@@ -159,6 +174,11 @@ class ModelArgs(BaseModelArgs):
                 self._refuse(key, f"is {getattr(self, key)}; it must be at least 1")
         if self.norm_kind == "none" and self.norm_bias:
             self._refuse("norm_bias", 'is true, but "norm_kind" is "none"')
+        if self.moe_layer_offset >= self.moe_layer_freq:
+            self._refuse(
+                "moe_layer_offset",
+                f'is {self.moe_layer_offset}; "moe_layer_freq" is {self.moe_layer_freq}',
+            )
         if not all(self.is_moe(layer) for layer in range(self.num_hidden_layers)):
             if self.intermediate_size < 1:
                 self._refuse("intermediate_size", "is 0, but some layers are dense")
@@ -184,6 +204,8 @@ class ModelArgs(BaseModelArgs):
                 f'is true, but "v_head_dim" = {self.v_head_dim} and '
                 f'"qk_nope_head_dim" = {self.qk_nope_head_dim} differ',
             )
+        if self.head_norm_part == "content" and self.qk_nope_head_dim == 0:
+            self._refuse("head_norm_part", 'is "content", but "qk_nope_head_dim" is 0')
         if self.kv_lora_rank == 0 and self.rope_key_from != "input":
             self._refuse("rope_key_from", f'is {self.rope_key_from!r}, but "kv_lora_rank" is 0')
 
@@ -197,12 +219,26 @@ class ModelArgs(BaseModelArgs):
                 f'has {len(self.rope_long_factor)} numbers; "qk_rope_head_dim" = {width} '
                 f"needs {width // 2}",
             )
+        self._check_table(width // 2)
         if self.rope_scaling in ("yarn", "longrope"):
             if self.rope_original_max_position_embeddings < 1:
                 self._refuse(
                     "rope_original_max_position_embeddings",
                     f'is 0, but "rope_scaling" is {self.rope_scaling!r}',
                 )
+
+    def _check_table(self, pairs):
+        """One frequency for each pair, or for each pair of each head."""
+        length, heads = len(self.rope_inv_freq), self.num_attention_heads
+        if length == 0 or (length == pairs and (self.rope_span == "head" or heads == 1)):
+            return
+        if length != heads * pairs:
+            self._refuse(
+                "rope_inv_freq",
+                f"has {length} numbers; {heads} heads of {pairs} pairs need {heads * pairs}",
+            )
+        if self.rope_heads != heads:
+            self._refuse("rope_inv_freq", 'has frequencies for each head, but "rope_keys" has not')
 
     def _check_experts(self):
         if not 1 <= self.num_experts_per_tok <= self.n_routed_experts:
@@ -222,6 +258,9 @@ class ModelArgs(BaseModelArgs):
                 "num_experts_per_tok",
                 f"is {self.num_experts_per_tok}, more than the experts of the chosen groups",
             )
+        for key in ("router_logit_clamp", "router_weight_clamp"):
+            if len(getattr(self, key)) not in (0, 2):
+                self._refuse(key, "is neither empty nor [least, largest]")
 
     def _refuse(self, key, why):
         raise ValueError(f'config.json: "{key}" {why}.')
@@ -229,6 +268,11 @@ class ModelArgs(BaseModelArgs):
     @property
     def kv_heads(self):
         return self.num_key_value_heads or self.num_attention_heads
+
+    @property
+    def rope_heads(self):
+        """How many rope keys there are."""
+        return self.kv_heads if self.rope_keys == "per_head" else 1
 
     @property
     def scale_nope(self):
@@ -242,7 +286,7 @@ class ModelArgs(BaseModelArgs):
         return (
             self.n_routed_experts > 0
             and layer >= self.first_k_dense_replace
-            and layer % max(self.moe_layer_freq, 1) == 0
+            and layer % self.moe_layer_freq == self.moe_layer_offset
         )
 
 
@@ -275,16 +319,27 @@ class Norm(nn.Module):
 
 
 class Rope:
-    """Rotary positions. Not a Module: it has no parameters to load."""
+    """Rotary positions of `heads` heads. Not a Module: it has no parameters to load.
 
-    def __init__(self, args: ModelArgs):
-        self.dims = args.qk_rope_head_dim
-        self.traditional = args.rope_layout == "interleaved"
+    Heads with frequencies of their own are rotated side by side, as one vector: what the
+    kernel takes is one list of periods. Half-split pairs are brought together for that,
+    unless the rotation itself spans all heads and pairs them across.
+    """
+
+    def __init__(self, args: ModelArgs, heads: int):
+        spans = args.rope_span == "all_heads" and heads > 1
+        table = len(args.rope_inv_freq) > args.qk_rope_head_dim // 2 and not spans
+        self.as_one = spans or table
+        self.dims = args.qk_rope_head_dim * (heads if self.as_one else 1)
+        self.reorder = table and args.rope_layout == "half_split"
+        self.traditional = self.reorder or args.rope_layout == "interleaved"
         self.base = args.rope_base
         self.scale = 1.0
         self.magnitude = 1.0
         self.periods = None  # radians^-1 per pair; None = base^(2i / dims)
-        if args.rope_scaling == "linear":
+        if args.rope_inv_freq:
+            self.periods = mx.array([1.0 / f if f else math.inf for f in args.rope_inv_freq])
+        elif args.rope_scaling == "linear":
             self.scale = 1.0 / args.rope_factor
         elif args.rope_scaling == "yarn":
             self._yarn(args)
@@ -329,6 +384,18 @@ class Rope:
 
     def __call__(self, x, offset):
         """x: [batch, heads, tokens, dims]; offset: the first token's position, or one per row."""
+        if not self.as_one:
+            return self._rotate(x, offset)
+        B, heads, L, dims = x.shape
+        if self.reorder:
+            x = x.reshape(B, heads, L, 2, dims // 2).swapaxes(-1, -2).reshape(B, heads, L, dims)
+        x = self._rotate(x.transpose(0, 2, 1, 3).reshape(B, 1, L, heads * dims), offset)
+        x = x.reshape(B, L, heads, dims).transpose(0, 2, 1, 3)
+        if self.reorder:
+            x = x.reshape(B, heads, L, dims // 2, 2).swapaxes(-1, -2).reshape(B, heads, L, dims)
+        return x
+
+    def _rotate(self, x, offset):
         if self.magnitude != 1.0:
             x = x * self.magnitude
         return mx.fast.rope(
@@ -415,17 +482,17 @@ class Attention(nn.Module):
             if args.kv_norm_kind != "none":
                 self.kv_a_layernorm = Norm(args, "kv_norm", kv_in)
         if rope:
-            self.rope_heads = args.kv_heads if args.rope_keys == "per_head" else 1
             k_rope_in = hidden if args.rope_key_from == "input" else kv_in
             self.q_rope_proj = nn.Linear(q_in, heads * rope, bias=args.q_bias)
-            self.k_rope_proj = nn.Linear(k_rope_in, self.rope_heads * rope, bias=args.k_rope_bias)
-            self.rope = Rope(args)
+            self.k_rope_proj = nn.Linear(k_rope_in, args.rope_heads * rope, bias=args.k_rope_bias)
+            self.q_rope, self.k_rope = Rope(args, heads), Rope(args, args.rope_heads)
         if not args.value_is_key_content:
             self.v_b_proj = HeadLinear(kv_in, value, args.kv_heads, bias=args.kv_up_bias)
+        normed = nope if args.head_norm_part == "content" else nope + rope
         if args.q_head_norm_kind != "none":
-            self.q_head_norm = Norm(args, "q_head_norm", nope + rope)
+            self.q_head_norm = Norm(args, "q_head_norm", normed)
         if args.k_head_norm_kind != "none":
-            self.k_head_norm = Norm(args, "k_head_norm", nope + rope)
+            self.k_head_norm = Norm(args, "k_head_norm", normed)
         self.o_proj = nn.Linear(heads * value, hidden, bias=args.o_bias)
 
     def __call__(self, x, mask=None, cache: Optional[Any] = None):
@@ -462,10 +529,13 @@ class Attention(nn.Module):
             q_rope = self._heads(self.q_rope_proj(x), heads)
         if "q_head_norm" in self:
             q_nope, q_rope = self._head_norm(self.q_head_norm, q_nope, q_rope)
-        return q_nope, q_rope if q_rope is None else self.rope(q_rope, offset)
+        return q_nope, q_rope if q_rope is None else self.q_rope(q_rope, offset)
 
     def _head_norm(self, norm, content, position):
-        """One norm over both parts of a head, [content; position], before the rotation."""
+        """One norm over both parts of a head, [content; position], or over the content alone;
+        before the rotation."""
+        if self.args.head_norm_part == "content":
+            return norm(content), position
         if content is None or position is None:
             only = norm(position if content is None else content)
             return (None, only) if content is None else (only, None)
@@ -484,9 +554,9 @@ class Attention(nn.Module):
             k_rope = self.k_rope_proj(source[self.args.rope_key_from])
             if self.args.rope_key_factor != 1.0:
                 k_rope = k_rope * self.args.rope_key_factor
-            k_rope = self._heads(k_rope, self.rope_heads)
+            k_rope = self._heads(k_rope, self.args.rope_heads)
             if "k_head_norm" not in self:  # else the norm comes first, see _expanded
-                k_rope = self.rope(k_rope, offset)
+                k_rope = self.k_rope(k_rope, offset)
         return mx.expand_dims(latent, 1), k_rope
 
     def _through_cache(self, latent, k_rope, cache):
@@ -507,7 +577,7 @@ class Attention(nn.Module):
                 for t in (latent, flat)
             )
         if k_rope is not None:
-            k_rope = self._heads(flat.squeeze(1), self.rope_heads)
+            k_rope = self._heads(flat.squeeze(1), self.args.rope_heads)
         return latent, k_rope
 
     def _absorbed(self, q_nope, q_rope, latent, k_rope, mask):
@@ -538,7 +608,7 @@ class Attention(nn.Module):
             k_rope = mx.broadcast_to(k_rope, shape)
         if "k_head_norm" in self:
             content, k_rope = self._head_norm(self.k_head_norm, content, k_rope)
-            k_rope = k_rope if k_rope is None else self.rope(k_rope, first)
+            k_rope = k_rope if k_rope is None else self.k_rope(k_rope, first)
         if q_rope is not None and args.scale_rope != args.scale_nope:
             # The one scale of the fused kernel is the content's.
             q_rope = q_rope * (args.scale_rope / args.scale_nope)
@@ -634,6 +704,8 @@ class Router(nn.Module):
         z = x.astype(mx.float32) @ self.weight.astype(mx.float32).T
         if args.router_bias:
             z = z + self.bias.astype(mx.float32)
+        if args.router_logit_clamp:
+            z = mx.clip(z, *args.router_logit_clamp)
         if args.router_expert_bias == "logits":
             z = z + self.expert_bias.astype(mx.float32)
         scores = z
@@ -653,8 +725,13 @@ class Router(nn.Module):
         weights = mx.take_along_axis(weigh, indices, axis=-1)
         if args.router_score == "softmax_of_chosen":
             weights = mx.softmax(weights, axis=-1, precise=True)
+        if args.router_weight_clamp:
+            weights = mx.clip(weights, *args.router_weight_clamp)
         if args.norm_topk_prob:
-            weights = weights / (weights.sum(axis=-1, keepdims=True) + args.router_norm_eps)
+            total = weights.sum(axis=-1, keepdims=True) + args.router_norm_eps
+            if args.router_norm_min > 0:
+                total = mx.maximum(total, args.router_norm_min)
+            weights = weights / total
         return indices, weights * args.routed_scaling_factor
 
     def _mask_groups(self, choice):
@@ -726,8 +803,9 @@ class Decoder(nn.Module):
         if args.positions == "learned":
             self.embed_positions = nn.Embedding(args.max_position_embeddings, args.hidden_size)
         self.layers = [Block(args, layer) for layer in range(args.num_hidden_layers)]
-        if args.norm_kind != "none":
-            self.norm = Norm(args, "norm", args.hidden_size)
+        last = "final_norm" if args.own_final_norm else "norm"
+        if getattr(args, last + "_kind") != "none":
+            self.norm = Norm(args, last, args.hidden_size)
 
     def __call__(self, tokens, cache):
         h = self.embed_tokens(tokens)

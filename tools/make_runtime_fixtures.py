@@ -278,15 +278,20 @@ def make_axes(folder):
     out = []
     base = {"config": {}, "tensors": {}}  # the first variant, from which the others differ
     for name, changes in VARIANTS.items():
-        config = {**BASE, **changes}
+        config = {**BASE, **{k: v for k, v in changes.items() if not k.startswith("_")}}
         wanted = shapes(config)
         tensors = {n: pattern(n, s) for n, s in wanted.items()}
+        gain = changes.get("_gain", 1.0)  # of the routed gates, where clipping is to bite
+        for n in tensors:
+            if n.endswith("switch_mlp.gate_proj.weight"):
+                tensors[n] = tensors[n] * np.float32(gain)
         tokens = np.random.default_rng(9).integers(0, config["vocab_size"], 9)
         logits = Reference(config, tensors).logits(tokens)
         whole = {"config": config, "tensors": {n: list(s) for n, s in wanted.items()}}
         entry = {key: difference(whole[key], base[key]) for key in whole}
         base = base if out else whole
         numbers = [float(f"{v:.6f}") for v in logits.ravel()]
+        entry = {**entry, "gain": gain} if gain != 1.0 else entry
         out.append({"name": name, **entry, "tokens": tokens.tolist(), "logits": numbers})
     with open(os.path.join(folder, "axes.json"), "w") as f:
         f.write("[\n" + ",\n".join(json.dumps(v, separators=(",", ":")) for v in out) + "\n]\n")

@@ -42,6 +42,7 @@ const std::vector<ExactRow>& exact_rows() {
       {"mtp.{m}.prev_norm", "mtp.{m}.prev_norm", as_is},
       {"mtp.{m}.embed_norm", "mtp.{m}.embed_norm", as_is},
       {"mtp.{m}.combine", "mtp.{m}.combine_proj", as_is},
+      {"mtp.{m}.norm", "mtp.{m}.norm", as_is},
   };
   return rows;
 }

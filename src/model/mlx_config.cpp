@@ -190,7 +190,8 @@ void read_attention(const Keys& keys, bool swift, ModelSpec& spec) {
   a.kv_norm = latent;
   const bool bias = keys.boolean("attention_bias", false);
   a.q_down_bias = bias && low_rank;
-  a.kv_down_bias = a.k_rope_bias = a.o_bias = bias;
+  a.kv_down_bias = a.o_bias = bias;
+  a.k_rope_bias = bias && a.qk_rope_head_dim > 0;
   if (low_rank && a.q_lora_rank == 0) keys.wrong("q_lora_rank", "a positive number or null");
 }
 

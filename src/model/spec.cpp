@@ -1,4 +1,4 @@
-// JSON, comparison and validation of ModelSpec; see spec.h.
+// JSON and comparison of ModelSpec; see spec.h. What contradicts itself is in validate.cpp.
 #include "model/spec.h"
 
 #include <cmath>
@@ -76,7 +76,9 @@ void leaf_from_json(T& field, const std::string& path, const json& value) {
     if (!value.is_array()) wrong_value(path, "a list of numbers", value);
     field.clear();
     for (const json& item : value) {
-      if (!item.is_number()) wrong_value(path, "a list of numbers", value);
+      if (!item.is_number() || !std::isfinite(item.get<double>())) {
+        wrong_value(path, "a list of numbers", value);
+      }
       field.push_back(item.get<double>());
     }
   }
@@ -116,89 +118,11 @@ void json_leaves(const json& object, const std::string& prefix, std::vector<std:
   }
 }
 
-[[noreturn]] void clash(const std::string& a, const std::string& b, const std::string& why) {
-  throw Error(Code::spec_invalid,
-              "the model description contradicts itself: " + a + " and " + b + " clash, " + why)
-      .advice("Correct the recipe's [model] section or the --set values.");
-}
-std::string field(const char* name, std::uint64_t value) {
-  return std::string(name) + " = " + std::to_string(value);
-}
-void need(std::uint64_t value, const char* name) {
-  if (value > 0) return;
-  throw Error(Code::spec_invalid, "the model description needs " + std::string(name))
-      .expected("a positive number")
-      .actual("0")
-      .advice("Set it in the recipe's [model] section.");
-}
-
-void validate_attention(const ModelSpec& spec) {
-  const AttentionSpec& a = spec.attention;
-  need(a.num_attention_heads, "attention.num_attention_heads");
-  need(a.qk_nope_head_dim + a.qk_rope_head_dim, "attention.qk_nope_head_dim or qk_rope_head_dim");
-  need(a.v_head_dim, "attention.v_head_dim");
-  if (a.num_attention_heads % spec.kv_heads() != 0) {
-    clash(field("attention.num_attention_heads", a.num_attention_heads),
-          field("attention.num_key_value_heads", a.num_key_value_heads),
-          "the first is not a multiple of the second");
-  }
-  if (a.qk_rope_head_dim % 2 != 0) {
-    clash(field("attention.qk_rope_head_dim", a.qk_rope_head_dim), "rope", "which rotates pairs");
-  }
-  if (a.q_lora_rank == 0 && a.q_norm.kind != NormKind::none) {
-    clash("attention.q_lora_rank = 0", "attention.q_norm", "which norms the query latent");
-  }
-  if (a.kv_lora_rank == 0 && a.kv_norm.kind != NormKind::none) {
-    clash("attention.kv_lora_rank = 0", "attention.kv_norm", "which norms the key-value latent");
-  }
-  if (a.kv_lora_rank == 0 && a.rope_key_from != RopeKeyFrom::input) {
-    clash("attention.kv_lora_rank = 0", "attention.rope_key_from", "which reads the latent");
-  }
-  if (a.value_is_key_content && a.v_head_dim != a.qk_nope_head_dim) {
-    clash(field("attention.v_head_dim", a.v_head_dim),
-          field("attention.qk_nope_head_dim", a.qk_nope_head_dim),
-          "values that are the key content have its width");
-  }
-  if (spec.rope.scaling == RopeScaling::longrope &&
-      spec.rope.long_factor.size() != a.qk_rope_head_dim / 2) {
-    clash(field("rope.long_factor of length", spec.rope.long_factor.size()),
-          field("attention.qk_rope_head_dim", a.qk_rope_head_dim),
-          "it needs one factor for each pair");
-  }
-}
-
-void validate_router(const ModelSpec& spec) {
-  const RouterSpec& r = spec.router;
-  std::uint64_t experts = spec.moe.n_routed_experts;
-  need(spec.moe.routed.intermediate_size, "moe.routed.intermediate_size");
-  need(spec.moe.moe_layer_freq, "moe.moe_layer_freq");
-  need(r.num_experts_per_tok, "router.num_experts_per_tok");
-  need(r.n_group, "router.n_group");
-  need(r.topk_group, "router.topk_group");
-  if (r.num_experts_per_tok > experts) {
-    clash(field("router.num_experts_per_tok", r.num_experts_per_tok),
-          field("moe.n_routed_experts", experts),
-          "a token cannot go to more experts than there are");
-  }
-  if (experts % r.n_group != 0) {
-    clash(field("router.n_group", r.n_group), field("moe.n_routed_experts", experts),
-          "groups are of equal size");
-  }
-  if (r.topk_group > r.n_group) {
-    clash(field("router.topk_group", r.topk_group), field("router.n_group", r.n_group),
-          "more groups are kept than there are");
-  }
-  if (r.num_experts_per_tok > experts / r.n_group * r.topk_group) {
-    clash(field("router.num_experts_per_tok", r.num_experts_per_tok),
-          field("router.topk_group", r.topk_group),
-          "the groups that are kept hold too few experts");
-  }
-}
-
 }  // namespace
 
 bool ModelSpec::is_moe(std::uint64_t l) const {
-  return moe.n_routed_experts > 0 && l >= moe.first_k_dense_replace && l % moe.moe_layer_freq == 0;
+  return moe.n_routed_experts > 0 && l >= moe.first_k_dense_replace &&
+         l % moe.moe_layer_freq == moe.moe_layer_offset;
 }
 std::uint64_t ModelSpec::kv_heads() const {
   return attention.num_key_value_heads > 0 ? attention.num_key_value_heads
@@ -207,6 +131,7 @@ std::uint64_t ModelSpec::kv_heads() const {
 std::uint64_t ModelSpec::rope_key_heads() const {
   return attention.rope_keys == RopeKeys::shared ? 1 : kv_heads();
 }
+const NormSpec& ModelSpec::last_norm() const { return own_final_norm ? final_norm : norm; }
 double ModelSpec::scale_nope() const {
   if (attention.softmax_scale != 0.0) return attention.softmax_scale;
   return 1.0 /
@@ -214,22 +139,6 @@ double ModelSpec::scale_nope() const {
 }
 double ModelSpec::scale_rope() const {
   return attention.softmax_scale_rope != 0.0 ? attention.softmax_scale_rope : scale_nope();
-}
-
-void validate(const ModelSpec& spec) {
-  need(spec.vocab_size, "vocab_size");
-  need(spec.hidden_size, "hidden_size");
-  need(spec.num_hidden_layers, "num_hidden_layers");
-  if (spec.positions == Positions::learned) {
-    need(spec.max_position_embeddings, "max_position_embeddings (positions are learned)");
-  }
-  validate_attention(spec);
-  bool any_dense = false;
-  for (std::uint64_t l = 0; l < spec.num_hidden_layers && !any_dense; ++l)
-    any_dense = !spec.is_moe(l);
-  if (any_dense)
-    need(spec.dense.intermediate_size, "dense.intermediate_size (some layers are dense)");
-  if (spec.moe.n_routed_experts > 0) validate_router(spec);
 }
 
 json to_json(const ModelSpec& spec) {

@@ -24,9 +24,15 @@ enum class Activation { silu, gelu_erf, gelu_tanh, relu, silu_clipped };
 // half_split: pairs (j, j + R/2), "rotate half"; interleaved: pairs (2j, 2j + 1).
 enum class RopeLayout { half_split, interleaved };
 enum class RopeScaling { none, linear, yarn, longrope };
+// What one rotation runs over: each head's own dims (DeepSeek), or all heads' dims side by
+// side as one vector [heads * qk_rope_head_dim], so that each head has frequencies of its own
+// (and, half-split, pairs join two heads). Queries and keys each over their own heads.
+enum class RopeSpan { head, all_heads };
 // Rope keys: one for all heads (DeepSeek), or one per head.
 enum class RopeKeys { shared, per_head };
 enum class RopeKeyFrom { input, raw_latent, normed_latent };
+// What a norm per head covers: content and position together, or the content alone.
+enum class HeadNormPart { whole, content };
 // Routing weights: softmax over the chosen logits; softmax over all, then the chosen; sigmoid each.
 enum class RouterScore { softmax_of_chosen, softmax, sigmoid };
 // Where the per-expert balancing bias enters: added to the logits, to the scores for
@@ -47,6 +53,11 @@ struct NormSpec {
 struct RopeSpec {
   RopeLayout layout = RopeLayout::half_split;
   double base = 10000.0;
+  RopeSpan span = RopeSpan::head;
+  // Radians per position, one for each pair, instead of base and scaling; empty = by those.
+  // [qk_rope_head_dim / 2]: the same for every head; [heads * qk_rope_head_dim / 2]: one row for
+  // each head (or, with span all_heads, for each pair of the whole).
+  std::vector<double> inv_freq;
   RopeScaling scaling = RopeScaling::none;
   double factor = 1.0;                                 // linear, yarn
   std::uint64_t original_max_position_embeddings = 0;  // yarn, longrope
@@ -64,7 +75,8 @@ struct AttentionSpec {
   NormSpec q_norm{NormKind::none};  // on the query latent
   NormSpec kv_norm{NormKind::rms};  // on the key-value latent
   NormSpec q_head_norm{NormKind::none},
-      k_head_norm{NormKind::none};  // per head, after the up-projection
+      k_head_norm{NormKind::none};  // per head, after the up-projection, before the rotation
+  HeadNormPart head_norm_part = HeadNormPart::whole;
   RopeKeys rope_keys = RopeKeys::shared;
   RopeKeyFrom rope_key_from = RopeKeyFrom::input;
   double kv_latent_factor = 1.0;  // constant on the normed key-value latent
@@ -90,8 +102,12 @@ struct RouterSpec {
   bool bias = false;  // the router's linear layer has one
   ExpertBias expert_bias = ExpertBias::none;
   std::uint64_t num_experts_per_tok = 0;
+  // [least, largest]; empty = unbounded. Of the linear layer's results, before expert_bias and
+  // score; of the chosen weights, before they are normalised.
+  std::vector<double> logit_clamp, weight_clamp;
   bool norm_topk_prob = false;  // chosen weights divided by their sum
   double norm_eps = 0.0;        // added to that sum
+  double norm_min = 0.0;        // the divisor (sum + norm_eps) is at least this; 0 = no bound
   double routed_scaling_factor = 1.0;
   std::uint64_t n_group = 1, topk_group = 1;
   GroupScore group_score = GroupScore::top2_sum;
@@ -104,7 +120,8 @@ struct MoeSpec {
   MlpSpec shared;                           // all shared experts as one network; width 0 = none
   double shared_scale = 1.0;                // y = routed + shared_scale * shared
   std::uint64_t first_k_dense_replace = 0;  // layers before it are dense
-  std::uint64_t moe_layer_freq = 1;         // of the rest, layer l is a mixture when l % freq == 0
+  // Of the rest, layer l is a mixture when l % moe_layer_freq == moe_layer_offset.
+  std::uint64_t moe_layer_freq = 1, moe_layer_offset = 0;
 };
 
 struct ModelSpec {
@@ -113,7 +130,9 @@ struct ModelSpec {
   Positions positions = Positions::none;
   bool tie_word_embeddings = false;
   bool head_bias = false;
-  NormSpec norm;  // the two block norms and the final norm
+  NormSpec norm;                // the two block norms, and the final norm unless it has its own
+  bool own_final_norm = false;  // the final norm is final_norm, of another kind than the blocks'
+  NormSpec final_norm;
   RopeSpec rope;
   AttentionSpec attention;
   MlpSpec dense;  // the dense layers' network; intermediate_size 0 when there is none
@@ -121,11 +140,13 @@ struct ModelSpec {
   RouterSpec router;
   std::uint64_t num_nextn_predict_layers = 0;  // multi-token heads, as DeepSeek's config calls them
   bool mtp_combine_bias = false;
+  bool mtp_norm = false;  // each head has a norm of its own before the output head
 
   // Whether layer `l` is a mixture of experts.
   bool is_moe(std::uint64_t l) const;
   std::uint64_t kv_heads() const;        // num_key_value_heads, or num_attention_heads when 0
   std::uint64_t rope_key_heads() const;  // 1, or kv_heads()
+  const NormSpec& last_norm() const;     // final_norm, or norm
   double scale_nope() const;             // softmax scale with the default filled in
   double scale_rope() const;
 };

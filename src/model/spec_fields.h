@@ -18,6 +18,8 @@ template <class V>
 void visit_fields(V&& v, RopeSpec& s) {
   v("layout", s.layout);
   v("base", s.base);
+  v("span", s.span);
+  v("inv_freq", s.inv_freq);
   v("scaling", s.scaling);
   v("factor", s.factor);
   v("original_max_position_embeddings", s.original_max_position_embeddings);
@@ -40,6 +42,7 @@ void visit_fields(V&& v, AttentionSpec& s) {
   v("kv_norm", s.kv_norm);
   v("q_head_norm", s.q_head_norm);
   v("k_head_norm", s.k_head_norm);
+  v("head_norm_part", s.head_norm_part);
   v("rope_keys", s.rope_keys);
   v("rope_key_from", s.rope_key_from);
   v("kv_latent_factor", s.kv_latent_factor);
@@ -67,8 +70,11 @@ void visit_fields(V&& v, RouterSpec& s) {
   v("bias", s.bias);
   v("expert_bias", s.expert_bias);
   v("num_experts_per_tok", s.num_experts_per_tok);
+  v("logit_clamp", s.logit_clamp);
+  v("weight_clamp", s.weight_clamp);
   v("norm_topk_prob", s.norm_topk_prob);
   v("norm_eps", s.norm_eps);
+  v("norm_min", s.norm_min);
   v("routed_scaling_factor", s.routed_scaling_factor);
   v("n_group", s.n_group);
   v("topk_group", s.topk_group);
@@ -83,6 +89,7 @@ void visit_fields(V&& v, MoeSpec& s) {
   v("shared_scale", s.shared_scale);
   v("first_k_dense_replace", s.first_k_dense_replace);
   v("moe_layer_freq", s.moe_layer_freq);
+  v("moe_layer_offset", s.moe_layer_offset);
 }
 template <class V>
 void visit_fields(V&& v, ModelSpec& s) {
@@ -94,6 +101,8 @@ void visit_fields(V&& v, ModelSpec& s) {
   v("tie_word_embeddings", s.tie_word_embeddings);
   v("head_bias", s.head_bias);
   v("norm", s.norm);
+  v("own_final_norm", s.own_final_norm);
+  v("final_norm", s.final_norm);
   v("rope", s.rope);
   v("attention", s.attention);
   v("dense", s.dense);
@@ -101,6 +110,7 @@ void visit_fields(V&& v, ModelSpec& s) {
   v("router", s.router);
   v("num_nextn_predict_layers", s.num_nextn_predict_layers);
   v("mtp_combine_bias", s.mtp_combine_bias);
+  v("mtp_norm", s.mtp_norm);
 }
 
 template <class E>
@@ -115,8 +125,10 @@ WB_ENUM_NAMES(NormKind, "none", "rms", "layer")
 WB_ENUM_NAMES(Activation, "silu", "gelu_erf", "gelu_tanh", "relu", "silu_clipped")
 WB_ENUM_NAMES(RopeLayout, "half_split", "interleaved")
 WB_ENUM_NAMES(RopeScaling, "none", "linear", "yarn", "longrope")
+WB_ENUM_NAMES(RopeSpan, "head", "all_heads")
 WB_ENUM_NAMES(RopeKeys, "shared", "per_head")
 WB_ENUM_NAMES(RopeKeyFrom, "input", "raw_latent", "normed_latent")
+WB_ENUM_NAMES(HeadNormPart, "whole", "content")
 WB_ENUM_NAMES(RouterScore, "softmax_of_chosen", "softmax", "sigmoid")
 WB_ENUM_NAMES(ExpertBias, "none", "logits", "selection", "scores")
 WB_ENUM_NAMES(GroupScore, "max", "top2_sum")

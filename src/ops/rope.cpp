@@ -91,12 +91,14 @@ RopeAngles rope_angles(const RopeTable& table, std::uint64_t first, std::size_t 
 
 void rope_rotate(const RopeTable& table, const RopeAngles& angles, float* x, std::size_t rows,
                  std::size_t row_stride, std::size_t heads) {
-  const std::size_t half = table.inv_freq.size(), dims = 2 * half;
+  const bool own = table.heads == RopeTable::Heads::own;
+  if (table.heads == RopeTable::Heads::joined) heads = 1;
+  const std::size_t all = table.inv_freq.size(), half = own ? all / heads : all, dims = 2 * half;
   const std::size_t step = table.interleaved ? 2 : 1, other = table.interleaved ? 1 : half;
   for (std::size_t r = 0; r < rows; ++r) {
-    const float* c = angles.cos.data() + r * half;
-    const float* s = angles.sin.data() + r * half;
     for (std::size_t h = 0; h < heads; ++h) {
+      const float* c = angles.cos.data() + r * all + (own ? h * half : 0);
+      const float* s = angles.sin.data() + r * all + (own ? h * half : 0);
       float* v = x + r * row_stride + h * dims;
       for (std::size_t j = 0; j < half; ++j) {
         const float a = v[j * step], b = v[j * step + other];

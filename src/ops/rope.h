@@ -12,9 +12,12 @@
 namespace wb::ops {
 
 struct RopeTable {
-  std::vector<float> inv_freq;  // [dims / 2]
-  float magnitude = 1.0f;       // multiplies the rotated vector
-  bool interleaved = false;     // pairs (2j, 2j + 1); else (j, j + dims / 2)
+  // [dims / 2] for heads that are alike; [heads, dims / 2] for heads with frequencies of their
+  // own; [heads * dims / 2] for heads that are rotated as one vector.
+  std::vector<float> inv_freq;
+  enum class Heads { alike, own, joined } heads = Heads::alike;
+  float magnitude = 1.0f;    // multiplies the rotated vector
+  bool interleaved = false;  // pairs (2j, 2j + 1); else (j, j + dims / 2)
 };
 
 struct YarnArgs {
@@ -31,14 +34,14 @@ double yarn_mscale(double factor, double mscale);
 // 1 up to factor 1, then sqrt(1 + ln(max / original) / ln(original)).
 double longrope_magnitude(double max_positions, double original_positions);
 
-// Sines and cosines of positions [first, first + count): [count, dims / 2] each, magnitude
-// already multiplied in.
+// Sines and cosines of positions [first, first + count): [count, size of inv_freq] each,
+// magnitude already multiplied in.
 struct RopeAngles {
   std::vector<float> cos, sin;
 };
 RopeAngles rope_angles(const RopeTable& table, std::uint64_t first, std::size_t count);
 // Rotates x[rows, heads, dims] in place; row r takes the angles of row r. `row_stride` in
-// elements between rows; heads are dims apart.
+// elements between rows; heads are dims apart. The table is one for as many heads.
 void rope_rotate(const RopeTable& table, const RopeAngles& angles, float* x, std::size_t rows,
                  std::size_t row_stride, std::size_t heads);
 

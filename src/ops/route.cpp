@@ -57,6 +57,7 @@ void route(const RouteArgs& args, std::span<const double> logits, std::uint32_t*
   auto add_bias = [&](std::vector<double>& to) {
     for (std::size_t e = 0; e < to.size(); ++e) to[e] += static_cast<double>(args.expert_bias[e]);
   };
+  for (double& s : scores) s = std::clamp(s, args.logit_min, args.logit_max);
   if (args.bias == Bias::logits) add_bias(scores);
   if (args.score == Score::softmax) softmax_in_place(scores);
   if (args.score == Score::sigmoid) {
@@ -72,8 +73,12 @@ void route(const RouteArgs& args, std::span<const double> logits, std::uint32_t*
   std::vector<double> w;
   for (std::uint32_t e : chosen) w.push_back(weigh[e]);
   if (args.score == Score::softmax_of_chosen) softmax_in_place(w);
+  for (double& v : w) v = std::clamp(v, args.weight_min, args.weight_max);
   double divisor = 1.0;
-  if (args.norm) divisor = std::accumulate(w.begin(), w.end(), 0.0) + args.norm_eps;
+  if (args.norm) {
+    divisor = std::accumulate(w.begin(), w.end(), 0.0) + args.norm_eps;
+    if (args.norm_min > 0.0) divisor = std::max(divisor, args.norm_min);
+  }
   for (std::size_t i = 0; i < chosen.size(); ++i) {
     experts[i] = chosen[i];
     weights[i] = static_cast<float>(w[i] / divisor * args.factor);

@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <span>
 #include <vector>
 
@@ -19,9 +20,15 @@ struct RouteArgs {
   // and the weights.
   enum class Bias { none, logits, selection, scores } bias = Bias::none;
   const float* expert_bias = nullptr;  // [experts] unless bias is none
+  // Bounds, for none of which there are infinities: of the logits before the bias, and of the
+  // chosen weights before they are normalised.
+  double logit_min = -std::numeric_limits<double>::infinity();
+  double logit_max = std::numeric_limits<double>::infinity();
+  double weight_min = -std::numeric_limits<double>::infinity();
+  double weight_max = std::numeric_limits<double>::infinity();
   std::size_t k = 1;
-  bool norm = false;  // divide the weights by their sum + norm_eps
-  double norm_eps = 0.0;
+  bool norm = false;  // divide the weights by their sum + norm_eps, by norm_min at least
+  double norm_eps = 0.0, norm_min = 0.0;
   double factor = 1.0;
   std::size_t groups = 1, groups_kept = 1;
   bool group_by_max = false;        // else by the sum of its two best

@@ -52,19 +52,25 @@ Floats join(const Dims& d, const Floats& nope, const Floats& rope, std::size_t r
   return out;
 }
 
-void norm_heads(const BlockContext& c, const BoundNorm& norm, Floats& x) {
+void norm_latent(const BlockContext& c, const BoundNorm& norm, Floats& x) {
   if (norm.present) apply_norm(c, norm, x.data(), x.data(), x.size() / norm.n);
 }
 
+// Norms each head of x[rows, nope + rope], or its content alone where the norm is so wide.
+void norm_heads(const BlockContext& c, const Dims& d, const BoundNorm& norm, Floats& x) {
+  if (!norm.present) return;
+  ops::norm(c.kernels, norm.args, x.data(), d.key(), x.data(), d.key(), x.size() / d.key(), norm.n);
+}
+
 // Rotates the last `rope` dims of each head of x[rows, heads, nope + rope].
-void rotate_tails(const BlockContext& c, const Dims& d, const ops::RopeAngles& angles, Floats& x,
-                  std::size_t rows, std::size_t heads) {
+void rotate_tails(const ops::RopeTable& table, const Dims& d, const ops::RopeAngles& angles,
+                  Floats& x, std::size_t rows, std::size_t heads) {
   if (d.rope == 0) return;
   Floats tail(rows * heads * d.rope);
   for (std::size_t i = 0; i < rows * heads; ++i) {
     std::copy_n(x.data() + i * d.key() + d.nope, d.rope, tail.data() + i * d.rope);
   }
-  ops::rope_rotate(c.rope, angles, tail.data(), rows, heads * d.rope, heads);
+  ops::rope_rotate(table, angles, tail.data(), rows, heads * d.rope, heads);
   for (std::size_t i = 0; i < rows * heads; ++i) {
     std::copy_n(tail.data() + i * d.rope, d.rope, x.data() + i * d.key() + d.nope);
   }
@@ -76,7 +82,7 @@ Floats queries(const BlockContext& c, const BoundBlock& b, const Dims& d, const 
   Floats latent;
   if (b.q_down.out > 0) {
     latent = run_linear(c, b.q_down, x, n);
-    norm_heads(c, b.q_norm, latent);
+    norm_latent(c, b.q_norm, latent);
     x = latent.data();
   }
   const Floats nope = d.nope > 0 ? run_linear(c, b.q_nope, x, n) : Floats();
@@ -87,8 +93,8 @@ Floats queries(const BlockContext& c, const BoundBlock& b, const Dims& d, const 
     std::copy_n(nope.data() + i * d.nope, d.nope, q.data() + i * d.key());
     std::copy_n(rope.data() + i * d.rope, d.rope, q.data() + i * d.key() + d.nope);
   }
-  norm_heads(c, b.q_head_norm, q);
-  rotate_tails(c, d, angles, q, n, d.heads);
+  norm_heads(c, d, b.q_head_norm, q);
+  rotate_tails(c.q_rope, d, angles, q, n, d.heads);
   const float content = static_cast<float>(c.spec.scale_nope());
   const float position = static_cast<float>(c.spec.scale_rope());
   WB_CHECK(d.key() > 0);
@@ -113,7 +119,7 @@ void extend(const BlockContext& c, const BoundBlock& b, const Dims& d, const flo
   if (d.latent > 0) {
     raw = run_linear(c, b.kv_down, x, n);
     latent = raw;
-    norm_heads(c, b.kv_norm, latent);
+    norm_latent(c, b.kv_norm, latent);
     if (a.kv_latent_factor != 1.0) {
       for (float& v : latent) v *= static_cast<float>(a.kv_latent_factor);
     }
@@ -130,7 +136,7 @@ void extend(const BlockContext& c, const BoundBlock& b, const Dims& d, const flo
   }
   const bool norm_first = b.k_head_norm.present;  // of whole keys, before they are rotated
   if (d.rope > 0 && !norm_first) {
-    ops::rope_rotate(c.rope, angles, k_rope.data(), n, d.rope_heads * d.rope, d.rope_heads);
+    ops::rope_rotate(c.k_rope, angles, k_rope.data(), n, d.rope_heads * d.rope, d.rope_heads);
   }
   if (d.latent > 0 && !norm_first) {
     append(cache.latent, latent);
@@ -140,8 +146,8 @@ void extend(const BlockContext& c, const BoundBlock& b, const Dims& d, const flo
     Floats k = expand_keys(c, b, d, latent, k_rope, n);
     append(cache.v, run_linear(c, b.v, latent.data(), n));
     if (norm_first) {
-      norm_heads(c, b.k_head_norm, k);
-      rotate_tails(c, d, angles, k, n, d.kv_heads);
+      norm_heads(c, d, b.k_head_norm, k);
+      rotate_tails(c.k_rope, d, angles, k, n, d.kv_heads);
     }
     append(cache.k, k);
   }
@@ -224,9 +230,9 @@ void absorbed(const BlockContext& c, const BoundBlock& b, const Dims& d, const F
 void attention(const BlockContext& c, const BoundBlock& b, const float* x, std::size_t n,
                LayerCache& cache, float* out) {
   const Dims d = dims_of(c.spec);
-  const ops::RopeAngles angles = ops::rope_angles(c.rope, cache.size, d.rope > 0 ? n : 0);
-  const Floats q = queries(c, b, d, x, n, angles);
-  extend(c, b, d, x, n, angles, cache);
+  const std::size_t rotated = d.rope > 0 ? n : 0;
+  const Floats q = queries(c, b, d, x, n, ops::rope_angles(c.q_rope, cache.size, rotated));
+  extend(c, b, d, x, n, ops::rope_angles(c.k_rope, cache.size, rotated), cache);
   Floats mixed(n * d.heads * d.value);
   const bool latents = !cache.latent.empty();
   if (!latents) {

@@ -57,7 +57,7 @@ struct LayerCache {
 // What all blocks share during one evaluation.
 struct BlockContext {
   const ModelSpec& spec;
-  const ops::RopeTable& rope;
+  const ops::RopeTable &q_rope, &k_rope;  // the queries' and the keys'
   ops::Kernels kernels;
   unsigned threads;
 };

@@ -13,51 +13,21 @@ namespace wb {
 
 namespace {
 
-[[noreturn]] void uncovered(const std::string& fields, const std::string& why) {
-  throw Error(Code::spec_invalid, "the decoder does not cover " + fields + ": " + why)
-      .advice("Correct the recipe's [model] section; the fields are listed in docs/recipes.md.");
-}
-
-void check_rope(const ModelSpec& spec) {
+// The angles of `heads` heads (the queries', or the rope keys').
+ops::RopeTable rope_table(const ModelSpec& spec, std::size_t heads) {
   const RopeSpec& r = spec.rope;
-  if (spec.attention.qk_rope_head_dim == 0) return;
-  if (!(r.base > 1.0)) uncovered("rope.base", "it must be larger than 1");
-  const bool factor = r.scaling == RopeScaling::linear || r.scaling == RopeScaling::yarn;
-  if (factor && !(r.factor > 0.0)) uncovered("rope.factor", "it must be positive");
-  const bool original = r.scaling == RopeScaling::yarn || r.scaling == RopeScaling::longrope;
-  if (original && r.original_max_position_embeddings < 2) {
-    uncovered("rope.original_max_position_embeddings", "this rope.scaling needs it");
-  }
-  if (r.scaling == RopeScaling::yarn && !(r.beta_fast > 0.0 && r.beta_slow > 0.0)) {
-    uncovered("rope.beta_fast and rope.beta_slow", "they must be positive");
-  }
-  if (r.scaling == RopeScaling::longrope && spec.max_position_embeddings == 0) {
-    uncovered("rope.scaling = longrope with max_position_embeddings = 0",
-              "its magnitude follows from that number");
-  }
-}
-
-void check_covered(const ModelSpec& spec) {
-  validate(spec);
-  check_rope(spec);
-  for (const NormSpec* n : {&spec.norm, &spec.attention.q_norm, &spec.attention.kv_norm,
-                            &spec.attention.q_head_norm, &spec.attention.k_head_norm}) {
-    if (n->kind == NormKind::none && n->bias)
-      uncovered("norm.kind = none with norm.bias", "a norm that is not there has no bias");
-  }
-  if (spec.num_nextn_predict_layers > 0 && (spec.norm.kind == NormKind::none || spec.norm.bias)) {
-    uncovered("num_nextn_predict_layers with norm.kind = none or norm.bias",
-              "the multi-token heads' norms have a weight and no bias");
-  }
-}
-
-ops::RopeTable rope_table(const ModelSpec& spec) {
-  const RopeSpec& r = spec.rope;
-  const std::size_t dims = spec.attention.qk_rope_head_dim;
   const double original = static_cast<double>(r.original_max_position_embeddings);
+  const bool joined = r.span == RopeSpan::all_heads && heads > 1;
+  const std::size_t dims = spec.attention.qk_rope_head_dim * (joined ? heads : 1);
   ops::RopeTable t;
   t.interleaved = r.layout == RopeLayout::interleaved;
   if (dims == 0) return t;
+  if (joined) t.heads = ops::RopeTable::Heads::joined;
+  if (!r.inv_freq.empty()) {
+    t.inv_freq.assign(r.inv_freq.begin(), r.inv_freq.end());
+    if (!joined && t.inv_freq.size() != dims / 2) t.heads = ops::RopeTable::Heads::own;
+    return t;
+  }
   switch (r.scaling) {
     case RopeScaling::none:
       t.inv_freq = ops::rope_frequencies(dims, r.base, 1.0);
@@ -115,7 +85,7 @@ std::size_t KvCache::floats_per_token() const {
 
 struct Decoder::Impl {
   struct MtpHead {
-    BoundNorm prev_norm, embed_norm;
+    BoundNorm prev_norm, embed_norm, norm;
     ops::Linear combine;
     BoundBlock block;
   };
@@ -123,7 +93,7 @@ struct Decoder::Impl {
   ModelSpec spec;
   ops::Kernels kernels;
   Weights weights;
-  ops::RopeTable rope;
+  ops::RopeTable q_rope, k_rope;
   std::vector<BoundBlock> blocks;
   BoundNorm norm;
   ops::Linear head;
@@ -131,29 +101,29 @@ struct Decoder::Impl {
 
   Impl(const CanonicalModel& model, const DecoderOptions& options)
       : spec(model.spec), kernels(options.kernels) {
-    check_covered(spec);
+    validate(spec);
     check_complete(model);
     weights = read_weights(model, options.threads);
-    rope = rope_table(spec);
+    q_rope = rope_table(spec, spec.attention.num_attention_heads);
+    k_rope = rope_table(spec, spec.rope_key_heads());
     const std::size_t hidden = spec.hidden_size;
     for (std::uint64_t l = 0; l < spec.num_hidden_layers; ++l) {
       blocks.push_back(bind_block(weights, spec, "layers." + std::to_string(l), spec.is_moe(l)));
     }
-    norm = bind_norm(weights, spec.norm, "norm");
+    norm = bind_norm(weights, spec.last_norm(), "norm");
     head = bind_linear(weights, spec.tie_word_embeddings ? "embed" : "head", hidden);
     if (spec.head_bias) head.bias = weights.at("head.bias").data();
-    NormSpec plain = spec.norm;
-    plain.bias = false;
     for (std::uint64_t m = 0; m < spec.num_nextn_predict_layers; ++m) {
       const std::string name = "mtp." + std::to_string(m);
-      mtp.push_back({bind_norm(weights, plain, name + ".prev_norm"),
-                     bind_norm(weights, plain, name + ".embed_norm"),
+      mtp.push_back({bind_norm(weights, spec.norm, name + ".prev_norm"),
+                     bind_norm(weights, spec.norm, name + ".embed_norm"),
+                     spec.mtp_norm ? bind_norm(weights, spec.norm, name + ".norm") : BoundNorm(),
                      bind_linear(weights, name + ".combine", 2 * hidden),
                      bind_block(weights, spec, name + ".block", spec.moe.n_routed_experts > 0)});
     }
   }
 
-  BlockContext context(unsigned threads) const { return {spec, rope, kernels, threads}; }
+  BlockContext context(unsigned threads) const { return {spec, q_rope, k_rope, kernels, threads}; }
 
   std::vector<float> embed(std::span<const std::uint32_t> tokens, std::size_t first) const {
     const std::size_t hidden = spec.hidden_size;
@@ -225,19 +195,25 @@ struct Decoder::Impl {
     const float* table = weights.at("embed.weight").data();
     std::vector<MtpOutput> out;
     std::vector<float> prev = final_hidden;
+    auto normed = [&](const BoundNorm& one, const float* from, float* to) {
+      if (one.present) return apply_norm(c, one, from, to, 1);
+      std::copy_n(from, hidden, to);
+    };
     for (std::size_t m = 0; m < mtp.size(); ++m) {
       std::vector<float> pairs(n * 2 * hidden), future(hidden);
       for (std::size_t t = 0; t < n; ++t) {
         std::fill(future.begin(), future.end(), 0.0f);
         if (t + m + 1 < n) std::copy_n(table + tokens[t + m + 1] * hidden, hidden, future.data());
         float* pair = pairs.data() + t * 2 * hidden;
-        apply_norm(c, mtp[m].prev_norm, prev.data() + t * hidden, pair, 1);
-        apply_norm(c, mtp[m].embed_norm, future.data(), pair + hidden, 1);
+        normed(mtp[m].prev_norm, prev.data() + t * hidden, pair);
+        normed(mtp[m].embed_norm, future.data(), pair + hidden);
       }
       ops::linear(kernels, pairs.data(), n, mtp[m].combine, prev.data(), c.threads);
       LayerCache cache;
       run_block(c, mtp[m].block, prev.data(), n, cache, nullptr);
-      out.push_back({prev, logits(prev.data(), n, c.threads)});
+      std::vector<float> last = prev;
+      if (mtp[m].norm.present) apply_norm(c, mtp[m].norm, last.data(), last.data(), n);
+      out.push_back({prev, logits(last.data(), n, c.threads)});
     }
     return out;
   }

@@ -40,9 +40,18 @@ ops::RouteArgs route_args(const RouterSpec& r, const float* expert_bias) {
            : r.expert_bias == ExpertBias::selection ? Args::Bias::selection
                                                     : Args::Bias::scores;
   a.expert_bias = expert_bias;
+  if (!r.logit_clamp.empty()) {
+    a.logit_min = r.logit_clamp[0];
+    a.logit_max = r.logit_clamp[1];
+  }
+  if (!r.weight_clamp.empty()) {
+    a.weight_min = r.weight_clamp[0];
+    a.weight_max = r.weight_clamp[1];
+  }
   a.k = r.num_experts_per_tok;
   a.norm = r.norm_topk_prob;
   a.norm_eps = r.norm_eps;
+  a.norm_min = r.norm_min;
   a.factor = r.routed_scaling_factor;
   a.groups = r.n_group;
   a.groups_kept = r.topk_group;

@@ -18,6 +18,21 @@ bool eps_inside(const NormSpec& norm) {
   return norm.kind == NormKind::none || !norm.eps_outside_root;
 }
 bool has_router(const ModelSpec& s) { return s.moe.n_routed_experts > 0; }
+// Whether the least divisor of the routing weights is never met: the class has none. Of a
+// softmax, the k best of E weigh at least k / E together, where no bias chooses others.
+bool free_of_norm_min(const ModelSpec& s) {
+  const RouterSpec& r = s.router;
+  const bool best = r.score == RouterScore::softmax && r.n_group <= 1 && r.weight_clamp.empty() &&
+                    (r.expert_bias == ExpertBias::none || r.expert_bias == ExpertBias::logits);
+  const double least = best ? static_cast<double>(r.num_experts_per_tok) /
+                                  static_cast<double>(s.moe.n_routed_experts)
+                            : 1e-12;
+  return r.norm_min <= least;
+}
+bool same_norm(const NormSpec& a, const NormSpec& b) {
+  return a.kind == b.kind && a.eps == b.eps && a.eps_outside_root == b.eps_outside_root &&
+         a.bias == b.bias;
+}
 bool softmax_over_chosen(const ModelSpec& s) {
   return s.router.score == RouterScore::softmax_of_chosen ||
          (s.router.score == RouterScore::softmax && s.router.norm_topk_prob &&
@@ -102,6 +117,29 @@ std::vector<StockRow> network_rows() {
                  (s.router.num_experts_per_tok > 1 && s.router.norm_eps <= 1e-12);
         },
         "the class divides by the plain sum, and for a single expert not at all"},
+       nullptr,
+       false,
+       ""},
+      {{"router.logit_clamp",
+        [](const ModelSpec& s) { return !has_router(s) || s.router.logit_clamp.empty(); },
+        "the class takes the router's logits as they are"},
+       nullptr,
+       false,
+       ""},
+      {{"router.weight_clamp",
+        [](const ModelSpec& s) { return !has_router(s) || s.router.weight_clamp.empty(); },
+        "the class takes the chosen weights as they are"},
+       nullptr,
+       false,
+       ""},
+      {{"router.norm_min", [](const ModelSpec& s) { return !has_router(s) || free_of_norm_min(s); },
+        "the class divides by the plain sum"},
+       nullptr,
+       false,
+       ""},
+      {{"moe.moe_layer_offset",
+        [](const ModelSpec& s) { return !has_router(s) || s.moe.moe_layer_offset == 0; },
+        "the class has a mixture where moe_layer_freq divides the layer's number"},
        nullptr,
        false,
        ""},
@@ -207,6 +245,19 @@ std::vector<StockRow> attention_rows() {
        nullptr,
        false,
        ""},
+      {{"rope.span",
+        [](const ModelSpec& s) {
+          return s.rope.span == RopeSpan::head || s.attention.num_attention_heads == 1;
+        },
+        "the class rotates each head by itself"},
+       nullptr,
+       false,
+       ""},
+      {{"rope.inv_freq", [](const ModelSpec& s) { return s.rope.inv_freq.empty(); },
+        "the class computes its frequencies from rope_theta"},
+       nullptr,
+       false,
+       ""},
       {{"attention.rope_keys", [](const ModelSpec& s) { return s.rope_key_heads() == 1; },
         "the class has one rope key for all heads"},
        [](const ModelSpec& s) {
@@ -261,6 +312,11 @@ const std::vector<StockRow>& stock_rows() {
         {{"norm.kind",
           [](const ModelSpec& s) { return s.norm.kind == NormKind::rms && !s.norm.bias; },
           "the class has RMS norms only"},
+         nullptr,
+         false,
+         ""},
+        {{"own_final_norm", [](const ModelSpec& s) { return same_norm(s.last_norm(), s.norm); },
+          "the class's final norm is of the blocks' kind"},
          nullptr,
          false,
          ""},

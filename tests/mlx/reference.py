@@ -37,26 +37,52 @@ class Reference:
 
     def logits(self, tokens):
         """tokens [T] -> [T, vocab]"""
+        return self.run(tokens)[0]
+
+    def run(self, tokens):
+        """Logits, and the normed state that they are read from."""
         c, w = self.c, self.w
         h = w["model.embed_tokens.weight"][tokens]
         if c["positions"] == "learned":
             h = h + w["model.embed_positions.weight"][: len(tokens)]
         for layer in range(c["num_hidden_layers"]):
             block = f"model.layers.{layer}."
-            h = h + self.attention(block, self.norm(block + "input_layernorm", "norm", h))
-            x = self.norm(block + "post_attention_layernorm", "norm", h)
             mixture = (
                 c["n_routed_experts"] > 0
                 and layer >= c["first_k_dense_replace"]
-                and layer % c["moe_layer_freq"] == 0
+                and layer % c["moe_layer_freq"] == c["moe_layer_offset"]
             )
-            if mixture:
-                h = h + np.stack([self.mixture(block + "mlp.", row) for row in x])
-            else:
-                h = h + self.mlp(block + "mlp.", "dense", x)
-        h = self.norm("model.norm", "norm", h)
-        head = "model.embed_tokens" if c["tie_word_embeddings"] else "lm_head"
-        return h @ w[head + ".weight"].T + w.get("lm_head.bias", 0.0)
+            h = self.block(block, h, mixture)
+        h = self.norm("model.norm", "final_norm" if c["own_final_norm"] else "norm", h)
+        return self.head_logits(h), h
+
+    def block(self, name, h, mixture):
+        h = h + self.attention(name, self.norm(name + "input_layernorm", "norm", h))
+        x = self.norm(name + "post_attention_layernorm", "norm", h)
+        if mixture:
+            return h + np.stack([self.mixture(name + "mlp.", row) for row in x])
+        return h + self.mlp(name + "mlp.", "dense", x)
+
+    def head_logits(self, h):
+        head = "model.embed_tokens" if self.c["tie_word_embeddings"] else "lm_head"
+        return h @ self.w[head + ".weight"].T + self.w.get("lm_head.bias", 0.0)
+
+    def mtp_logits(self, tokens):
+        """The multi-token heads' logits, [heads, T, vocab]: head m from the state before it
+        and the embedding of the token m + 1 places on, zero past the end."""
+        c, w = self.c, self.w
+        _, state = self.run(tokens)
+        out = []
+        for m in range(c["num_nextn_predict_layers"]):
+            future = np.zeros_like(state)
+            future[: len(tokens) - m - 1] = w["model.embed_tokens.weight"][tokens[m + 1 :]]
+            both = [self.norm(f"mtp.{m}.prev_norm", "norm", state),
+                    self.norm(f"mtp.{m}.embed_norm", "norm", future)]  # fmt: skip
+            state = self.linear(f"mtp.{m}.combine_proj", np.concatenate(both, -1))
+            state = self.block(f"mtp.{m}.block.", state, c["n_routed_experts"] > 0)
+            last = self.norm(f"mtp.{m}.norm", "norm", state) if c["mtp_norm"] else state
+            out.append(self.head_logits(last))
+        return np.stack(out) if out else np.zeros((0, len(tokens), c["vocab_size"]))
 
     def linear(self, name, x):
         return x @ self.w[name + ".weight"].T + self.w.get(name + ".bias", 0.0)
@@ -74,9 +100,9 @@ class Reference:
             x = x / np.sqrt(square + eps)
         return x * self.w[name + ".weight"] + self.w.get(name + ".bias", 0.0)
 
-    def inverse_frequencies(self):
+    def inverse_frequencies(self, dims):
         c = self.c
-        dims, base = c["qk_rope_head_dim"], c["rope_base"]
+        base = c["rope_base"]
         plain = np.array([base ** (-2 * i / dims) for i in range(dims // 2)])
         if c["rope_scaling"] == "linear":
             return plain / c["rope_factor"]
@@ -106,9 +132,21 @@ class Reference:
                 return math.sqrt(1 + math.log(stretch) / math.log(original))
         return 1.0
 
-    def rotate(self, x):
+    def rotate_heads(self, x):
+        """x [heads][T, dims]: each head by itself, or all of them as one vector"""
+        heads, pairs = len(x), x[0].shape[1] // 2
+        table = np.array(self.c["rope_inv_freq"])
+        if self.c["rope_span"] == "all_heads":
+            whole = np.concatenate(x, -1)
+            rates = table if len(table) else self.inverse_frequencies(whole.shape[1])
+            return np.split(self.rotate(whole, rates), heads, -1)
+        rates = table if len(table) else self.inverse_frequencies(x[0].shape[1])
+        rates = np.broadcast_to(rates.reshape(-1, pairs), (heads, pairs))
+        return [self.rotate(head, rate) for head, rate in zip(x, rates)]
+
+    def rotate(self, x, rates):
         """x [T, dims], row t at position t; as complex numbers"""
-        angle = np.arange(len(x))[:, None] * self.inverse_frequencies()
+        angle = np.arange(len(x))[:, None] * rates
         half = x.shape[1] // 2
         if self.c["rope_layout"] == "interleaved":
             pairs = x[:, 0::2] + 1j * x[:, 1::2]
@@ -135,29 +173,49 @@ class Reference:
         default = 1 / math.sqrt(nope + rope)
         scale = c["softmax_scale"] or default
         scale_rope = c["softmax_scale_rope"] or scale
+        queries, keys, values = [], [], []
+        for h in range(heads):
+            parts = []
+            if nope:
+                parts.append(self.part(a + "q_nope_proj", query, h, nope))
+            if rope:
+                parts.append(self.part(a + "q_rope_proj", query, h, rope))
+            queries.append(self.head_norm(a, "q_head_norm", np.concatenate(parts, -1)))
+        source = {"input": x, "raw_latent": raw, "normed_latent": latent}[c["rope_key_from"]]
+        for g in range(kv_heads):
+            parts = [self.head(a + "k_b_proj", latent, g)] if nope else []
+            if rope:
+                row = g if c["rope_keys"] == "per_head" else 0
+                key = self.part(a + "k_rope_proj", source, row, rope)
+                parts.append(key * c["rope_key_factor"])
+            own = None if c["value_is_key_content"] else self.head(a + "v_b_proj", latent, g)
+            values.append(parts[0] if own is None else own)
+            keys.append(self.head_norm(a, "k_head_norm", np.concatenate(parts, -1)))
+        if rope:
+            q_turned = self.rotate_heads([q[:, nope:] for q in queries])
+            shared = c["rope_keys"] == "shared"  # one key, however a norm per head changed it
+            k_turned = [self.rotate_heads([k[:, nope:]])[0] if shared else None for k in keys]
+            if not shared:
+                k_turned = self.rotate_heads([k[:, nope:] for k in keys])
         outputs = []
         for h in range(heads):
             g = h // (heads // kv_heads)
-            q, k = [], []
-            if nope:
-                q.append(self.part(a + "q_nope_proj", query, h, nope))
-                k.append(self.head(a + "k_b_proj", latent, g))
+            scores = scale * queries[h][:, :nope] @ keys[g][:, :nope].T
             if rope:
-                source = {"input": x, "raw_latent": raw, "normed_latent": latent}
-                row = g if c["rope_keys"] == "per_head" else 0
-                key = self.part(a + "k_rope_proj", source[c["rope_key_from"]], row, rope)
-                q.append(self.part(a + "q_rope_proj", query, h, rope))
-                k.append(key * c["rope_key_factor"])
-            value = k[0] if c["value_is_key_content"] else self.head(a + "v_b_proj", latent, g)
-            q = self.norm(a + "q_head_norm", "q_head_norm", np.concatenate(q, -1))
-            k = self.norm(a + "k_head_norm", "k_head_norm", np.concatenate(k, -1))
-            scores = scale * q[:, :nope] @ k[:, :nope].T
-            if rope:
-                scores = scores + scale_rope * self.rotate(q[:, nope:]) @ self.rotate(k[:, nope:]).T
+                scores = scores + scale_rope * q_turned[h] @ k_turned[g].T
             outputs.append(
-                np.stack([softmax(row[: t + 1]) @ value[: t + 1] for t, row in enumerate(scores)])
+                np.stack(
+                    [softmax(row[: t + 1]) @ values[g][: t + 1] for t, row in enumerate(scores)]
+                )
             )
         return self.linear(a + "o_proj", np.concatenate(outputs, -1))
+
+    def head_norm(self, a, which, x):
+        """Over the whole head, [content; position], or over its content alone."""
+        if self.c["head_norm_part"] == "whole":
+            return self.norm(a + which, which, x)
+        nope = self.c["qk_nope_head_dim"]
+        return np.concatenate([self.norm(a + which, which, x[:, :nope]), x[:, nope:]], -1)
 
     def part(self, name, x, head, width):
         """One head's rows of a flattened projection."""
@@ -196,6 +254,8 @@ class Reference:
     def route(self, name, x):
         c = self.c
         z = self.linear(name, x)
+        if c["router_logit_clamp"]:
+            z = np.clip(z, *c["router_logit_clamp"])
         bias = self.w.get(name + ".expert_bias", np.zeros_like(z))
         if c["router_expert_bias"] == "logits":
             z = z + bias
@@ -219,6 +279,10 @@ class Reference:
         weights = (choice if c["router_expert_bias"] == "scores" else scores)[chosen]
         if c["router_score"] == "softmax_of_chosen":
             weights = softmax(weights)
+        if c["router_weight_clamp"]:
+            weights = np.clip(weights, *c["router_weight_clamp"])
         if c["norm_topk_prob"]:
-            weights = weights / (weights.sum() + c["router_norm_eps"])
+            total = weights.sum() + c["router_norm_eps"]
+            least = c["router_norm_min"]
+            weights = weights / (max(total, least) if least > 0 else total)
         return list(zip(chosen, weights * c["routed_scaling_factor"]))

@@ -55,6 +55,7 @@ LONG = {
     "rope_long_factor": [1.0, 0.5, 0.1, 0.02],
     "rope_original_max_position_embeddings": 64,
 }
+EACH_HEAD = [round(0.9 ** (i + 1) - 0.2, 3) for i in range(16)]  # 4 heads of 4 pairs
 LATENT_NORM = {"kv_norm_kind": "layer", "kv_norm_bias": True}
 VARIANTS = {
     "base": {},
@@ -70,6 +71,11 @@ VARIANTS = {
     "layer norm, no bias, outside": {"norm_kind": "layer", "norm_eps": 0.2,
                                      "norm_eps_outside_root": True},
     "no block norms": {"norm_kind": "none"},
+    "final norm of its own": {"own_final_norm": True, "final_norm_kind": "layer",
+                              "final_norm_bias": True, "final_norm_eps": 0.2,
+                              "final_norm_eps_outside_root": True},
+    "no final norm": {"own_final_norm": True, "final_norm_kind": "none"},
+    "final norm alone": {"norm_kind": "none", "own_final_norm": True},
     "interleaved": {"rope_layout": "interleaved"},
     "rope base": {"rope_base": 100.0},
     "linear rope": {"rope_scaling": "linear", "rope_factor": 2.0},
@@ -77,6 +83,17 @@ VARIANTS = {
     "yarn with betas": {**YARN, "rope_beta_slow": 0.5, "rope_original_max_position_embeddings": 40},
     "yarn magnitude": {**YARN, "rope_mscale": 2.0, "rope_mscale_all_dim": 0.5,
                        "rope_layout": "interleaved"},
+    "rope over all heads": {"rope_span": "all_heads"},
+    "rope over all heads, interleaved": {"rope_span": "all_heads", "rope_layout": "interleaved"},
+    "rope and keys over all heads": {"rope_span": "all_heads", "rope_keys": "per_head"},
+    "yarn over fewer key heads": {**YARN, "rope_span": "all_heads", "rope_keys": "per_head",
+                                  "num_key_value_heads": 2, "rope_layout": "interleaved"},
+    "frequencies": {"rope_inv_freq": [1.0, -0.4, 0.05, 0.0]},
+    "frequencies per head": {"rope_inv_freq": EACH_HEAD, "rope_keys": "per_head"},
+    "frequencies per head, interleaved": {"rope_inv_freq": EACH_HEAD, "rope_keys": "per_head",
+                                          "rope_layout": "interleaved"},
+    "frequencies over all heads": {"rope_inv_freq": EACH_HEAD, "rope_keys": "per_head",
+                                   "rope_span": "all_heads"},
     "longrope": LONG,
     "longrope stretched": {**LONG, "rope_original_max_position_embeddings": 16},
     "fewer kv heads": {"num_key_value_heads": 2},
@@ -100,6 +117,13 @@ VARIANTS = {
                             "qk_rope_head_dim": 0},
     "head norms, no nope": {"q_head_norm_kind": "rms", "k_head_norm_kind": "rms",
                             "qk_nope_head_dim": 0},
+    "head norms of the content": {"q_head_norm_kind": "rms", "k_head_norm_kind": "layer",
+                                  "k_head_norm_bias": True, "head_norm_part": "content"},
+    "head norm of the query content": {"q_head_norm_kind": "layer", "head_norm_part": "content"},
+    "key norms and frequencies per head": {"k_head_norm_kind": "rms", "rope_keys": "per_head",
+                                           "rope_inv_freq": EACH_HEAD},
+    "key norms, rope over all heads": {"k_head_norm_kind": "rms", "rope_span": "all_heads",
+                                       "num_key_value_heads": 2},
     "rope per head": {"rope_keys": "per_head"},
     "rope from the raw latent": {"rope_key_from": "raw_latent"},
     "rope from the normed latent": {"rope_key_from": "normed_latent", **LATENT_NORM},
@@ -117,9 +141,11 @@ VARIANTS = {
     "o bias": {"o_bias": True},
     "dense gelu": {"dense_activation": "gelu_erf", "dense_bias": True},
     "dense relu, not gated": {"dense_activation": "relu", "dense_gated": False},
-    "all dense": {"n_routed_experts": 0},
+    "all dense": {"n_routed_experts": 0, "num_experts_per_tok": 0, "shared_intermediate_size": 0},
     "all mixture": {"first_k_dense_replace": 0},
     "every second layer": {"first_k_dense_replace": 0, "moe_layer_freq": 2},
+    "every second layer, from the second": {"first_k_dense_replace": 0, "moe_layer_freq": 2,
+                                            "moe_layer_offset": 1, "num_hidden_layers": 3},
     "routed gelu, biased": {"routed_activation": "gelu_tanh", "routed_bias": True},
     "routed, not gated": {"routed_gated": False, "routed_activation": "gelu_erf",
                           "routed_bias": True},
@@ -137,7 +163,15 @@ VARIANTS = {
     "sigmoid router": {"router_score": "sigmoid"},
     "sigmoid, normed with eps": {"router_score": "sigmoid", "norm_topk_prob": True,
                                  "router_norm_eps": 0.5},
+    "softmax router, least sum": {"router_score": "softmax", "norm_topk_prob": True,
+                                  "router_norm_min": 0.95},
     "router bias": {"router_bias": True},
+    "clamped logits": {"router_logit_clamp": [-6.0, 3.5], "router_bias": True},
+    "clamped logits, expert bias": {"router_logit_clamp": [-1.0, 2.0],
+                                    "router_expert_bias": "logits"},
+    "clamped weights": {"router_score": "sigmoid", "router_weight_clamp": [0.6, 0.9],
+                        "norm_topk_prob": True},
+    "clamped weights of the chosen": {"router_weight_clamp": [0.1, 0.4]},
     "expert bias in logits": {"router_expert_bias": "logits"},
     "expert bias in selection": {"router_expert_bias": "selection", "router_score": "sigmoid"},
     "expert bias in scores": {"router_expert_bias": "scores", "router_score": "sigmoid",
@@ -158,7 +192,7 @@ VARIANTS = {
                                   "router_group_mask": "negative_infinity"},
 }  # fmt: skip
 # These describe heads that the class leaves in mtp.safetensors.
-NOT_COMPUTED = {"model_type", "num_nextn_predict_layers", "mtp_combine_bias"}
+NOT_COMPUTED = {"model_type", "num_nextn_predict_layers", "mtp_combine_bias", "mtp_norm"}
 
 REFUSALS = [
     ({"router_score": "argmax"}, '"router_score"'),
@@ -177,6 +211,11 @@ REFUSALS = [
     ({"intermediate_size": 0}, '"intermediate_size"'),
     ({"positions": "learned", "max_position_embeddings": 0}, '"max_position_embeddings"'),
     ({"norm_kind": "none", "norm_bias": True}, '"norm_bias"'),
+    ({"moe_layer_offset": 1}, '"moe_layer_offset"'),
+    ({"head_norm_part": "content", "qk_nope_head_dim": 0}, '"head_norm_part"'),
+    ({"rope_inv_freq": [1.0]}, '"rope_inv_freq" has 1 numbers'),
+    ({"rope_inv_freq": EACH_HEAD}, '"rope_inv_freq" has frequencies for each head'),
+    ({"router_logit_clamp": [1.0]}, '"router_logit_clamp"'),
     ({"qk_nope_head_dim": 0, "qk_rope_head_dim": 0}, '"v_head_dim"'),
     ("softmax_scale", 'lacks "softmax_scale"'),
 ]
@@ -211,7 +250,7 @@ def shapes(c):
     linear("model.embed_tokens", c["vocab_size"], hidden)
     learned = c["positions"] == "learned"
     linear("model.embed_positions", c["max_position_embeddings"], hidden, when=learned)
-    norm("model.norm", "norm", hidden)
+    norm("model.norm", "final_norm" if c["own_final_norm"] else "norm", hidden)
     linear("lm_head", c["vocab_size"], hidden, when=not c["tie_word_embeddings"])
     if c["head_bias"]:
         out["lm_head.bias"] = (c["vocab_size"],)
@@ -233,11 +272,12 @@ def shapes(c):
         rows = rope * (kv_heads if c["rope_keys"] == "per_head" else 1)
         source = hidden if c["rope_key_from"] == "input" else kv_in
         linear(a + "k_rope_proj", rows, source, bias=c["k_rope_bias"], when=rope)
-        norm(a + "q_head_norm", "q_head_norm", nope + rope)
-        norm(a + "k_head_norm", "k_head_norm", nope + rope)
+        normed = nope if c["head_norm_part"] == "content" else nope + rope
+        norm(a + "q_head_norm", "q_head_norm", normed)
+        norm(a + "k_head_norm", "k_head_norm", normed)
         linear(a + "o_proj", hidden, heads * value, bias=c["o_bias"])
         moe = c["n_routed_experts"] and layer >= c["first_k_dense_replace"]
-        if moe and layer % c["moe_layer_freq"] == 0:
+        if moe and layer % c["moe_layer_freq"] == c["moe_layer_offset"]:
             experts = c["n_routed_experts"]
             linear(b + "mlp.gate", experts, hidden, bias=c["router_bias"])
             if c["router_expert_bias"] != "none":

@@ -57,6 +57,7 @@ TEST(Spec, JsonHasEveryFieldAndComesBack) {
   ModelSpec spec = reference();
   spec.rope.scaling = RopeScaling::longrope;
   spec.rope.long_factor = std::vector<double>(16, 1.5);
+  spec.rope.original_max_position_embeddings = 64;
   json tree = to_json(spec);
   EXPECT_EQ(tree["attention"]["rope_keys"], "per_head");
   EXPECT_EQ(tree["moe"]["shared"]["intermediate_size"], 768);
@@ -155,42 +156,162 @@ TEST(Spec, WrongValuesAreRefusedWithWhatIsWanted) {
   EXPECT_EQ(refuse("norm.epsilon", 1), "the model description has no field norm.epsilon.");
 }
 
+// Each of these changes one or two fields of a sound description, and both names of the clash
+// stand in the refusal.
+struct Clash {
+  void (*change)(ModelSpec&);
+  const char *first, *second;
+};
+#define TO(...) [](ModelSpec& s) { __VA_ARGS__; }
+const Clash kClashes[] = {
+    {TO(s.router.num_experts_per_tok = 9), "router.num_experts_per_tok = 9",
+     "moe.n_routed_experts = 8"},
+    {TO(s.router.n_group = 3), "router.n_group = 3", "moe.n_routed_experts = 8"},
+    {TO(s.router.topk_group = 2), "router.topk_group = 2", "router.n_group = 1"},
+    {TO(s.router.n_group = 4; s.router.num_experts_per_tok = 3), "router.num_experts_per_tok = 3",
+     "router.topk_group = 1"},
+    {TO(s.router.norm_eps = 0.25), "router.norm_topk_prob = false", "router.norm_eps = 0.25"},
+    {TO(s.router.norm_min = 0.25), "router.norm_topk_prob = false", "router.norm_min = 0.25"},
+    {TO(s.moe.n_routed_experts = 0; s.dense.intermediate_size = 4), "moe.n_routed_experts = 0",
+     "moe.shared.intermediate_size = 768"},
+    {TO(s.moe.n_routed_experts = 0; s.moe.shared.intermediate_size = 0), "moe.n_routed_experts = 0",
+     "router.num_experts_per_tok = 2"},
+    {TO(s.moe.moe_layer_offset = 1), "moe.moe_layer_offset = 1", "moe.moe_layer_freq = 1"},
+    {TO(s.attention.num_key_value_heads = 3), "attention.num_attention_heads = 8",
+     "attention.num_key_value_heads = 3"},
+    {TO(s.attention.q_lora_rank = 0; s.attention.q_norm.kind = NormKind::rms),
+     "attention.q_lora_rank = 0", "attention.q_norm"},
+    {TO(s.attention.q_lora_rank = 0; s.attention.q_down_bias = true), "attention.q_lora_rank = 0",
+     "attention.q_down_bias = true"},
+    {TO(s.attention.kv_lora_rank = 0), "attention.kv_lora_rank = 0", "attention.kv_norm"},
+    {TO(s.attention.kv_lora_rank = 0; s.attention.kv_norm.kind = NormKind::none;
+        s.attention.rope_key_from = RopeKeyFrom::raw_latent),
+     "attention.kv_lora_rank = 0", "attention.rope_key_from"},
+    {TO(s.attention.kv_lora_rank = 0; s.attention.kv_norm.kind = NormKind::none;
+        s.attention.kv_down_bias = true),
+     "attention.kv_lora_rank = 0", "attention.kv_down_bias = true"},
+    {TO(s.attention.kv_lora_rank = 0; s.attention.kv_norm.kind = NormKind::none;
+        s.attention.kv_latent_factor = 2.0),
+     "attention.kv_lora_rank = 0", "attention.kv_latent_factor = 2"},
+    {TO(s.attention.value_is_key_content = true; s.attention.v_head_dim = 32),
+     "attention.v_head_dim = 32", "attention.qk_nope_head_dim = 64"},
+    {TO(s.norm.kind = NormKind::none; s.norm.bias = true), "norm.kind = none", "norm.bias = true"},
+    {TO(s.own_final_norm = true; s.final_norm = {NormKind::none, 1e-6, false, true}),
+     "final_norm.kind = none", "final_norm.bias = true"},
+    {TO(s.attention.q_head_norm.bias = true), "attention.q_head_norm.kind = none",
+     "attention.q_head_norm.bias = true"},
+    {TO(s.attention.k_head_norm.bias = true), "attention.k_head_norm.kind = none",
+     "attention.k_head_norm.bias = true"},
+    {TO(s.attention.q_norm.bias = true), "attention.q_norm.kind = none",
+     "attention.q_norm.bias = true"},
+    {TO(s.attention.kv_norm = {NormKind::none, 1e-6, false, true}), "attention.kv_norm.kind = none",
+     "attention.kv_norm.bias = true"},
+    {TO(s.attention.head_norm_part = HeadNormPart::content), "attention.head_norm_part = content",
+     "attention.q_head_norm.kind = none"},
+    {TO(s.attention.head_norm_part = HeadNormPart::content;
+        s.attention.k_head_norm.kind = NormKind::rms; s.attention.qk_nope_head_dim = 0),
+     "attention.head_norm_part = content", "attention.qk_nope_head_dim = 0"},
+    {TO(s.norm.kind = NormKind::none; s.mtp_norm = true), "mtp_norm = true", "norm.kind = none"},
+    {TO(s.attention.qk_rope_head_dim = 31), "attention.qk_rope_head_dim = 31", "rope"},
+    {TO(s.rope.factor = 4.0), "rope.scaling = none", "rope.factor = 4"},
+    {TO(s.rope.scaling = RopeScaling::linear; s.rope.mscale = 0.5), "rope.scaling = linear",
+     "rope.mscale = 0.5"},
+    {TO(s.rope.mscale_all_dim = 0.5), "rope.scaling = none", "rope.mscale_all_dim = 0.5"},
+    {TO(s.rope.long_factor = {1.0}), "rope.scaling = none", "rope.long_factor of length = 1"},
+    {TO(s.rope.scaling = RopeScaling::yarn), "rope.scaling = yarn",
+     "rope.original_max_position_embeddings = 0"},
+    {TO(s.rope.scaling = RopeScaling::yarn; s.rope.original_max_position_embeddings = 64;
+        s.rope.beta_fast = 0.5),
+     "rope.beta_fast = 0.5", "rope.beta_slow = 1"},
+    {TO(s.rope.scaling = RopeScaling::longrope; s.rope.original_max_position_embeddings = 64),
+     "rope.long_factor of length = 0", "attention.qk_rope_head_dim = 32"},
+    {TO(s.rope.scaling = RopeScaling::longrope; s.rope.original_max_position_embeddings = 64;
+        s.rope.long_factor.assign(16, 1.0); s.rope.span = RopeSpan::all_heads),
+     "rope.scaling = longrope", "rope.span = all_heads"},
+    {TO(s.rope.scaling = RopeScaling::longrope; s.rope.original_max_position_embeddings = 64;
+        s.rope.long_factor.assign(16, 1.0); s.positions = Positions::none;
+        s.max_position_embeddings = 0),
+     "rope.scaling = longrope", "max_position_embeddings = 0"},
+    {TO(s.rope.inv_freq.assign(16, 1.0); s.rope.scaling = RopeScaling::linear),
+     "rope.inv_freq of length = 16", "rope.scaling = linear"},
+    {TO(s.rope.inv_freq.assign(15, 1.0)), "rope.inv_freq of length = 15",
+     "attention.qk_rope_head_dim = 32"},
+    {TO(s.rope.inv_freq.assign(16, 1.0); s.rope.span = RopeSpan::all_heads),
+     "rope.inv_freq of length = 16", "attention.qk_rope_head_dim = 32"},
+    {TO(s.rope.inv_freq.assign(128, 1.0); s.attention.rope_keys = RopeKeys::shared),
+     "rope.inv_freq of length = 128", "attention.rope_keys = shared"},
+};
+// The same for a model whose heads have no rotated part.
+const Clash kClashesWithoutRope[] = {
+    {TO(s.rope.scaling = RopeScaling::linear), "rope.scaling = linear", ""},
+    {TO(s.rope.span = RopeSpan::all_heads), "rope.span = all_heads", ""},
+    {TO(s.rope.inv_freq = {1.0}), "rope.inv_freq of length = 1", ""},
+    {TO(s.attention.rope_keys = RopeKeys::per_head), "attention.rope_keys = per_head", ""},
+    {TO(s.attention.rope_key_from = RopeKeyFrom::raw_latent),
+     "attention.rope_key_from = raw_latent", ""},
+    {TO(s.attention.rope_key_factor = 2.0), "attention.rope_key_factor = 2", ""},
+    {TO(s.attention.k_rope_bias = true), "attention.k_rope_bias = true", ""},
+    {TO(s.attention.softmax_scale_rope = 0.5), "attention.softmax_scale_rope = 0.5", ""},
+};
+
 TEST(Spec, ContradictionsNameBothFields) {
   EXPECT_EQ(refusal(reference()), "accepted");
-  ModelSpec s = reference();
-  s.router.num_experts_per_tok = 9;
-  EXPECT_THAT(refusal(s), testing::HasSubstr(
-                              "router.num_experts_per_tok = 9 and moe.n_routed_experts = 8 clash"));
-  s = reference();
-  s.attention.q_lora_rank = 0;
-  s.attention.q_norm.kind = NormKind::rms;
-  EXPECT_THAT(refusal(s),
-              testing::HasSubstr("attention.q_lora_rank = 0 and attention.q_norm clash"));
-  s = reference();
-  s.attention.qk_rope_head_dim = 31;
-  EXPECT_THAT(refusal(s), testing::HasSubstr("attention.qk_rope_head_dim = 31 and rope clash"));
-  s = reference();
-  s.attention.num_key_value_heads = 3;
-  EXPECT_THAT(refusal(s), testing::HasSubstr("num_key_value_heads = 3"));
-  s = reference();
-  s.router.n_group = 3;
-  EXPECT_THAT(refusal(s),
-              testing::HasSubstr("router.n_group = 3 and moe.n_routed_experts = 8 clash"));
-  s = reference();
-  s.router.n_group = 4;
-  s.router.topk_group = 1;
-  s.router.num_experts_per_tok = 3;
-  EXPECT_THAT(refusal(s), testing::HasSubstr("hold too few experts"));
-  s = reference();
-  s.moe.first_k_dense_replace = 1;
-  EXPECT_THAT(refusal(s), testing::HasSubstr("needs dense.intermediate_size"));
-  s = reference();
-  s.rope.scaling = RopeScaling::longrope;
-  EXPECT_THAT(refusal(s), testing::HasSubstr("rope.long_factor of length = 0"));
-  s = reference();
-  s.max_position_embeddings = 0;
-  EXPECT_THAT(refusal(s), testing::HasSubstr("positions are learned"));
+  for (const Clash& c : kClashes) {
+    ModelSpec s = reference();
+    c.change(s);
+    const std::string said = refusal(s);
+    EXPECT_THAT(said, testing::HasSubstr("clash"));
+    EXPECT_THAT(said, testing::HasSubstr(c.first));
+    EXPECT_THAT(said, testing::HasSubstr(c.second));
+  }
+  ModelSpec plain = reference();
+  plain.attention.qk_rope_head_dim = 0;
+  plain.attention.rope_keys = RopeKeys::shared;
+  EXPECT_EQ(refusal(plain), "accepted");
+  for (const Clash& c : kClashesWithoutRope) {
+    ModelSpec s = plain;
+    c.change(s);
+    const std::string said = refusal(s);
+    EXPECT_THAT(said, testing::HasSubstr("attention.qk_rope_head_dim = 0"));
+    EXPECT_THAT(said, testing::HasSubstr(c.first));
+  }
 }
+
+TEST(Spec, NumbersOutOfRangeAndWhatIsMissingAreNamed) {
+  const Clash cases[] = {
+      {TO(s.vocab_size = 0), "needs vocab_size", ""},
+      {TO(s.max_position_embeddings = 0), "positions are learned", ""},
+      {TO(s.moe.first_k_dense_replace = 1), "needs dense.intermediate_size", ""},
+      {TO(s.moe.moe_layer_freq = 0), "needs moe.moe_layer_freq", ""},
+      {TO(s.attention.v_head_dim = 0), "needs attention.v_head_dim", ""},
+      {TO(s.rope.base = 1.0), "the field rope.base", "expected a number above 1, found 1"},
+      {TO(s.rope.factor = 0.0), "the field rope.factor", "expected a positive number, found 0"},
+      {TO(s.norm.eps = -1e-6), "the field norm.eps", "found -1e-06"},
+      {TO(s.attention.softmax_scale = -2.0), "the field attention.softmax_scale", "found -2"},
+      {TO(s.attention.softmax_scale_rope = -2.0), "attention.softmax_scale_rope", "found -2"},
+      {TO(s.router.logit_clamp = {1.0}), "the field router.logit_clamp",
+       "expected [least, largest], or nothing, found [1.0]"},
+      {TO(s.router.weight_clamp = {1.0, 0.5}), "the field router.weight_clamp", "found [1.0,0.5]"},
+  };
+  for (const Clash& c : cases) {
+    ModelSpec s = reference();
+    c.change(s);
+    EXPECT_THAT(refusal(s), testing::HasSubstr(c.first));
+    EXPECT_THAT(refusal(s), testing::HasSubstr(c.second));
+  }
+}
+
+TEST(Spec, LayersAreMixturesByTheirNumber) {
+  ModelSpec s = reference();
+  s.dense.intermediate_size = 8;
+  s.moe.first_k_dense_replace = 2;
+  s.moe.moe_layer_freq = 3;
+  s.moe.moe_layer_offset = 1;
+  std::string seen;
+  for (std::uint64_t l = 0; l < s.num_hidden_layers; ++l) seen += s.is_moe(l) ? 'm' : 'd';
+  EXPECT_EQ(seen, "ddddmddm");  // 4 and 7; 1 is one of the first two
+}
+#undef TO
 
 TEST(Canonical, ReferenceLayoutHasTheTensorsOfItsTable) {
   auto tensors = canonical_tensors(reference());
@@ -228,6 +349,36 @@ TEST(Canonical, SwitchesAddAndRemoveTensors) {
   EXPECT_EQ(shapes.count("layers.0.mlp.router.weight"), 0u);
   EXPECT_EQ(shapes.count("layers.1.mlp.router.weight"), 1u);
   EXPECT_EQ(shapes.count("mtp.0.combine.weight"), 0u);
+}
+
+TEST(Canonical, HeadsAndNormsHaveTheRowsOfTheirKind) {
+  ModelSpec s = reference();
+  s.norm = {NormKind::layer, 1e-5, false, true};
+  s.mtp_norm = true;
+  s.own_final_norm = true;
+  s.final_norm.kind = NormKind::none;
+  s.attention.q_head_norm.kind = NormKind::rms;
+  auto rows = [&] {
+    std::map<std::string, Shape> shapes;
+    for (const auto& t : canonical_tensors(s)) shapes.emplace(t.name, t.shape);
+    return shapes;
+  };
+  auto shapes = rows();
+  for (const char* name : {"prev_norm", "embed_norm", "norm"}) {
+    EXPECT_EQ(shapes.at(std::string("mtp.0.") + name + ".weight"), (Shape{512}));
+    EXPECT_EQ(shapes.at(std::string("mtp.0.") + name + ".bias"), (Shape{512}));
+  }
+  EXPECT_EQ(shapes.count("norm.weight"), 0u);
+  EXPECT_EQ(shapes.at("layers.0.attn.q_head_norm.weight"), (Shape{96}));
+  s.attention.head_norm_part = HeadNormPart::content;
+  s.norm = {NormKind::none, 1e-6, false, false};
+  s.mtp_norm = false;
+  s.final_norm = {NormKind::layer, 1e-5, false, true};
+  shapes = rows();
+  EXPECT_EQ(shapes.at("layers.0.attn.q_head_norm.weight"), (Shape{64}));
+  EXPECT_EQ(shapes.at("norm.bias"), (Shape{512}));
+  EXPECT_EQ(shapes.count("mtp.0.prev_norm.weight"), 0u);
+  EXPECT_EQ(shapes.count("mtp.0.norm.weight"), 0u);
 }
 
 TEST(Canonical, PatternsOfTheTableAreKnownInEveryForm) {

@@ -51,12 +51,13 @@ TEST(Decoder, RefusesByFieldName) {
     const char* text;
   };
   const Case cases[] = {
-      {[](ModelSpec& s) { s.rope.base = 1.0; }, "rope.base: it must be larger than 1"},
+      {[](ModelSpec& s) { s.rope.base = 1.0; },
+       "the field rope.base of the model cannot take this value"},
       {[](ModelSpec& s) {
          s.rope.scaling = RopeScaling::linear;
          s.rope.factor = 0;
        },
-       "rope.factor: it must be positive"},
+       "the field rope.factor of the model"},
       {[](ModelSpec& s) { s.rope.scaling = RopeScaling::yarn; },
        "rope.original_max_position_embeddings"},
       {[](ModelSpec& s) {
@@ -64,18 +65,13 @@ TEST(Decoder, RefusesByFieldName) {
          s.rope.original_max_position_embeddings = 64;
          s.rope.beta_slow = 0;
        },
-       "rope.beta_fast and rope.beta_slow"},
+       "the field rope.beta_slow of the model"},
       {[](ModelSpec& s) {
          s.rope.scaling = RopeScaling::longrope;
          s.rope.original_max_position_embeddings = 64;
          s.rope.long_factor = {1.0};
        },
        "max_position_embeddings = 0"},
-      {[](ModelSpec& s) {
-         s.num_nextn_predict_layers = 1;
-         s.norm.kind = NormKind::none;
-       },
-       "num_nextn_predict_layers with norm.kind = none"},
       {[](ModelSpec& s) { s.attention.qk_rope_head_dim = 3; }, "qk_rope_head_dim"},
   };
   for (const Case& c : cases) {
