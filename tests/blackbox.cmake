@@ -45,8 +45,11 @@ wb_blackbox(recipes_new recipes_new_test.py)
 # The class that an exact folder is loaded by: each of its switches on the stand-in for
 # MLX, and a folder from the program, also on real MLX (one test each, so that a skip shows).
 wb_blackbox(exact_class_axes ../mlx/test_axes.py TORCH)
+wb_blackbox(exact_class_keys ../mlx/test_same_keys.py TORCH)
 wb_blackbox(exact_class exact_class_test.py TORCH ARGS ExactClass.test_on_the_stand_in)
 wb_blackbox(exact_class_on_mlx exact_class_test.py ARGS ExactClass.test_on_real_mlx)
+wb_blackbox(exact_class_axes_on_mlx exact_class_live_test.py TORCH ARGS Axes)
+wb_blackbox(exact_class_quantised_on_mlx exact_class_live_test.py TORCH ARGS Quantised)
 
 # verify: the sample, the fixtures that PyTorch made, recipes that are wrong on purpose; the
 # report laid out by a browser; references that a PyTorch program exports.

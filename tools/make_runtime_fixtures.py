@@ -237,47 +237,22 @@ def make_reference(folder):
         write_safetensors(path + ".golden.safetensors", golden, facts)
 
 
-MASK = (1 << 64) - 1
-
-
-def pattern(name, shape):
-    """Pseudo-random f32 weights that follow from the name: splitmix64 of FNV-1a."""
-    seed = 0xCBF29CE484222325
-    for byte in name.encode():
-        seed = ((seed ^ byte) * 0x100000001B3) & MASK
-    count = int(np.prod(shape))
-    with np.errstate(over="ignore"):
-        z = np.uint64(seed) + np.uint64(0x9E3779B97F4A7C15) * np.arange(1, count + 1, dtype=np.uint64)
-        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        z = z ^ (z >> np.uint64(31))
-    unit = (z >> np.uint64(40)).astype(np.float64) / (1 << 23) - 1.0  # [-1, 1)
-    if name.endswith("norm.weight"):
-        values = 1.0 + 0.5 * unit
-    elif name.endswith("expert_bias"):
-        values = -1.7 + 0.5 * unit
-    elif name.endswith(".bias"):
-        values = 0.5 * unit
-    elif "embed" in name:
-        values = 1.2 * unit
-    else:
-        gain = 5.0 if "mlp.gate." in name else 2.2
-        values = gain * unit / np.sqrt(np.float64(shape[-1]))
-    return values.astype(np.float32).reshape(shape)
-
-
 def make_axes(folder):
+    from pattern import pattern
     from reference import Reference
-    from test_axes import BASE, VARIANTS, shapes
+    from test_axes import BASE, HEADS, VARIANTS, shapes
 
     def difference(new, old):
         """What changes `old` into `new`; null takes a key away."""
         changed = {k: v for k, v in new.items() if old.get(k) != v}
         return {**changed, **{k: None for k in old if k not in new}}
 
+    def rounded(values):
+        return [float(f"{v:.6f}") for v in values.ravel()]
+
     out = []
     base = {"config": {}, "tensors": {}}  # the first variant, from which the others differ
-    for name, changes in VARIANTS.items():
+    for name, changes in {**VARIANTS, **HEADS}.items():
         config = {**BASE, **{k: v for k, v in changes.items() if not k.startswith("_")}}
         wanted = shapes(config)
         tensors = {n: pattern(n, s) for n, s in wanted.items()}
@@ -286,13 +261,15 @@ def make_axes(folder):
             if n.endswith("switch_mlp.gate_proj.weight"):
                 tensors[n] = tensors[n] * np.float32(gain)
         tokens = np.random.default_rng(9).integers(0, config["vocab_size"], 9)
-        logits = Reference(config, tensors).logits(tokens)
+        reference = Reference(config, tensors)
+        logits = reference.logits(tokens)
         whole = {"config": config, "tensors": {n: list(s) for n, s in wanted.items()}}
         entry = {key: difference(whole[key], base[key]) for key in whole}
         base = base if out else whole
-        numbers = [float(f"{v:.6f}") for v in logits.ravel()]
         entry = {**entry, "gain": gain} if gain != 1.0 else entry
-        out.append({"name": name, **entry, "tokens": tokens.tolist(), "logits": numbers})
+        out.append({"name": name, **entry, "tokens": tokens.tolist(), "logits": rounded(logits)})
+        if config["num_nextn_predict_layers"]:
+            out[-1]["mtp"] = rounded(reference.mtp_logits(tokens))
     with open(os.path.join(folder, "axes.json"), "w") as f:
         f.write("[\n" + ",\n".join(json.dumps(v, separators=(",", ":")) for v in out) + "\n]\n")
 

@@ -62,6 +62,7 @@ double weight_roundoff(const CanonicalModel& source, const CanonicalModel& folde
 bool same_description(ModelSpec a, const ModelSpec& b) {
   a.num_nextn_predict_layers = b.num_nextn_predict_layers;
   a.mtp_combine_bias = b.mtp_combine_bias;
+  a.mtp_norm = b.mtp_norm;
   return compare(a, b).empty();
 }
 

@@ -191,7 +191,17 @@ VARIANTS = {
     "groups, softmax of chosen": {**GROUPS, "router_score": "softmax_of_chosen",
                                   "router_group_mask": "negative_infinity"},
 }  # fmt: skip
-# These describe heads that the class leaves in mtp.safetensors.
+# Heads that the class leaves in mtp.safetensors; the decoder's tests run them (axes.json).
+HEADS = {
+    "multi-token heads": {"num_nextn_predict_layers": 2},
+    "multi-token heads, layer norm": {"num_nextn_predict_layers": 1, "norm_kind": "layer",
+                                      "norm_bias": True, "norm_eps": 1e-3, "mtp_norm": True,
+                                      "mtp_combine_bias": True},
+    "multi-token heads, no norms, dense": {"num_nextn_predict_layers": 1, "norm_kind": "none",
+                                           "own_final_norm": True, "n_routed_experts": 0,
+                                           "num_experts_per_tok": 0,
+                                           "shared_intermediate_size": 0},
+}  # fmt: skip
 NOT_COMPUTED = {"model_type", "num_nextn_predict_layers", "mtp_combine_bias", "mtp_norm"}
 
 REFUSALS = [
@@ -254,8 +264,8 @@ def shapes(c):
     linear("lm_head", c["vocab_size"], hidden, when=not c["tie_word_embeddings"])
     if c["head_bias"]:
         out["lm_head.bias"] = (c["vocab_size"],)
-    for layer in range(c["num_hidden_layers"]):
-        b = f"model.layers.{layer}."
+
+    def block(b, moe):
         a, up = b + "self_attn.", c["kv_up_bias"]
         norm(b + "input_layernorm", "norm", hidden)
         norm(b + "post_attention_layernorm", "norm", hidden)
@@ -276,8 +286,7 @@ def shapes(c):
         norm(a + "q_head_norm", "q_head_norm", normed)
         norm(a + "k_head_norm", "k_head_norm", normed)
         linear(a + "o_proj", hidden, heads * value, bias=c["o_bias"])
-        moe = c["n_routed_experts"] and layer >= c["first_k_dense_replace"]
-        if moe and layer % c["moe_layer_freq"] == c["moe_layer_offset"]:
+        if moe:
             experts = c["n_routed_experts"]
             linear(b + "mlp.gate", experts, hidden, bias=c["router_bias"])
             if c["router_expert_bias"] != "none":
@@ -287,6 +296,18 @@ def shapes(c):
                 mlp(b + "mlp.shared_experts.", "shared", c["shared_intermediate_size"])
         else:
             mlp(b + "mlp.", "dense", c["intermediate_size"])
+
+    for layer in range(c["num_hidden_layers"]):
+        late = c["n_routed_experts"] > 0 and layer >= c["first_k_dense_replace"]
+        mixture = late and layer % c["moe_layer_freq"] == c["moe_layer_offset"]
+        block(f"model.layers.{layer}.", mixture)
+    for m in range(c["num_nextn_predict_layers"]):
+        norm(f"mtp.{m}.prev_norm", "norm", hidden)
+        norm(f"mtp.{m}.embed_norm", "norm", hidden)
+        linear(f"mtp.{m}.combine_proj", hidden, 2 * hidden, bias=c["mtp_combine_bias"])
+        block(f"mtp.{m}.block.", c["n_routed_experts"] > 0)
+        if c["mtp_norm"]:
+            norm(f"mtp.{m}.norm", "norm", hidden)
     return out
 
 
