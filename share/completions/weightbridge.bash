@@ -27,7 +27,7 @@ _weightbridge() {
     convert)
       words="$source $target -o --output --tokenizer --calibrate --calibrate-steps"
       words="$words --shard-size --threads --no-sync --sha256"
-      words="$words --no-crc --force"
+      words="$words --no-crc --force --resume --consume"
       ;;
     verify)
       words="$source $run --text --reference --report --window --max-windows --max-kl --min-top1"
