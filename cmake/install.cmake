@@ -2,6 +2,9 @@
 # files (to read and to start from; the program carries its own copies).
 include(GNUInstallDirs)
 install(TARGETS weightbridge RUNTIME DESTINATION "${CMAKE_INSTALL_BINDIR}")
+if(TARGET weightbridge_mpi)
+  install(TARGETS weightbridge_mpi LIBRARY DESTINATION lib/weightbridge)
+endif()
 install(FILES share/man/weightbridge.1 DESTINATION "${CMAKE_INSTALL_MANDIR}/man1")
 install(FILES share/completions/weightbridge.bash
         DESTINATION "${CMAKE_INSTALL_DATADIR}/bash-completion/completions" RENAME weightbridge)

@@ -66,3 +66,7 @@ wb_blackbox(gallery_wrong_settings gallery_test.py ARGS WrongSettings)
 wb_blackbox(published published_test.py)
 wb_blackbox(gallery_traps gallery_test.py TORCH ARGS Traps)
 wb_blackbox(gallery_coverage gallery_test.py ARGS Coverage)
+
+# Conversions that are cut off, and ranks of mpirun.
+wb_blackbox(resume resume_test.py ARGS Interrupted)
+wb_blackbox(ranks resume_test.py ARGS Ranks)

@@ -2,6 +2,7 @@
 // every tensor that views it. Refuses directories, devices and pipes.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -25,6 +26,10 @@ class MappedFile {
   std::uint64_t size() const { return size_; }
   int fd() const { return fd_; }
   std::span<const std::byte> bytes() const { return {data_, static_cast<std::size_t>(size_)}; }
+  // Whether anything but a header was asked for since the file was opened: what a plan has read,
+  // a later run of the same plan will read again.
+  bool touched() const { return touched_.load(std::memory_order_relaxed); }
+  void touch() const { touched_.store(true, std::memory_order_relaxed); }
   // Bytes [offset, offset + length); throws Code::truncated when the file ends before.
   std::span<const std::byte> range(std::uint64_t offset, std::uint64_t length) const;
 
@@ -34,6 +39,7 @@ class MappedFile {
   std::string path_;
   const std::byte* data_ = nullptr;
   std::uint64_t size_ = 0;
+  mutable std::atomic<bool> touched_{false};
 };
 
 }  // namespace wb

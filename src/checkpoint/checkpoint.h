@@ -59,6 +59,9 @@ struct Checkpoint {
 };
 
 struct OpenOptions {
+  // Files that --consume has cut to their headers are taken in their place; reading their data
+  // throws Code::source_consumed. Without it such a file is an error at once.
+  bool allow_consumed = false;
   bool check_crc = true;  // of data.pkl and compressed records; stored records: verify_crc
   std::uint64_t max_pickle_bytes = 256u << 20;
   std::uint64_t max_tensors = 4u << 20;

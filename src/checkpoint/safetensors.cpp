@@ -114,9 +114,10 @@ SourceTensor source_tensor(const SafetensorsEntry& entry, const FilePtr& file,
   out.file = file->path();
   out.storage_id = id;
   out.storage_bytes = entry.end - entry.begin;
-  out.tensor = Tensor::stored(
-      entry.name, mapped_storage(file, data_start + entry.begin, entry.end - entry.begin),
-      entry.dtype, entry.shape);
+  const auto storage = file->path().ends_with(kConsumedEnd) ? consumed_storage : mapped_storage;
+  out.tensor =
+      Tensor::stored(entry.name, storage(file, data_start + entry.begin, entry.end - entry.begin),
+                     entry.dtype, entry.shape);
   return out;
 }
 

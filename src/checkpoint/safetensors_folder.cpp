@@ -81,10 +81,37 @@ std::map<std::string, std::string> read_weight_map(const MappedFile& file) {
   return map;
 }
 
+[[noreturn]] void refuse_consumed(const fs::path& stub) {
+  throw Error(Code::source_consumed, "the shard was deleted once it had been converted")
+      .file(stub.string())
+      .advice(
+          "Go on with that conversion: its own options, and --resume. For anything else, fetch "
+          "the file again.");
+}
+
+// `folder`/`name`, or what --consume left of it.
+fs::path shard_named(const fs::path& folder, const std::string& name, const OpenOptions& options) {
+  const fs::path shard = folder / name;
+  if (fs::is_regular_file(shard)) return shard;
+  const fs::path stub = shard.string() + std::string(kConsumedEnd);
+  if (!fs::is_regular_file(stub)) {
+    wrong_index("the index lists " + printable(name) + ", which is not in the folder");
+  }
+  if (!options.allow_consumed) refuse_consumed(stub);
+  return stub;
+}
+
+// The name that the file had before it was consumed.
+std::string shard_name(const std::string& path) {
+  std::string name = fs::path(path).filename().string();
+  if (name.ends_with(kConsumedEnd)) name.resize(name.size() - kConsumedEnd.size());
+  return name;
+}
+
 void check_against_index(const std::map<std::string, std::string>& map, const Checkpoint& out) {
   std::map<std::string_view, std::string> actual;
   for (const SourceTensor& tensor : out.tensors) {
-    actual.emplace(tensor.name, fs::path(tensor.file).filename().string());
+    actual.emplace(tensor.name, shard_name(tensor.file));
   }
   for (const auto& [tensor, file] : map) {
     const auto found = actual.find(tensor);
@@ -133,17 +160,12 @@ void open_indexed(const fs::path& folder, const fs::path& index_path, const Open
     std::set<std::string> names;
     for (const auto& [tensor, file] : map) names.insert(file);
     std::vector<fs::path> shards;
-    for (const std::string& name : names) {
-      shards.push_back(folder / name);
-      if (!fs::is_regular_file(shards.back())) {
-        wrong_index("the index lists " + printable(name) + ", which is not in the folder");
-      }
-    }
+    for (const std::string& name : names) shards.push_back(shard_named(folder, name, options));
     open_shards(shards, options, out);
     check_against_index(map, out);
     note_unlisted(map, out);
   } catch (Error& error) {
-    error.file(index_path.string());
+    if (error.code() != Code::source_consumed) error.file(index_path.string());
     throw;
   }
   out.container = Container::safetensors_sharded;
@@ -152,7 +174,9 @@ void open_indexed(const fs::path& folder, const fs::path& index_path, const Open
 }  // namespace
 
 bool has_safetensors(const fs::path& folder) {
-  return !files_ending(folder, ".safetensors").empty() || !files_ending(folder, kIndexEnd).empty();
+  return !files_ending(folder, ".safetensors").empty() ||
+         !files_ending(folder, ".safetensors" + std::string(kConsumedEnd)).empty() ||
+         !files_ending(folder, kIndexEnd).empty();
 }
 
 void open_safetensors_folder(const fs::path& folder, const OpenOptions& options, Checkpoint& out) {
@@ -165,7 +189,11 @@ void open_safetensors_folder(const fs::path& folder, const OpenOptions& options,
         .advice("Move all but one of them away.");
   }
   if (indices.size() == 1) return open_indexed(folder, indices[0], options, out);
-  const auto shards = files_ending(folder, ".safetensors");
+  auto shards = files_ending(folder, ".safetensors");
+  const auto stubs = files_ending(folder, ".safetensors" + std::string(kConsumedEnd));
+  if (!stubs.empty() && !options.allow_consumed) refuse_consumed(stubs.front());
+  shards.insert(shards.end(), stubs.begin(), stubs.end());
+  std::sort(shards.begin(), shards.end());
   open_shards(shards, options, out);
   if (shards.size() > 1) out.container = Container::safetensors_sharded;
 }

@@ -13,6 +13,7 @@
 #include "cli/cli.h"
 #include "cli/folder.h"
 #include "cli/interrupt.h"
+#include "cli/ranks.h"
 #include "cli/source.h"
 #include "convert/convert.h"
 
@@ -27,6 +28,7 @@ struct Flags {
   std::string output, tokenizer, shard_size = "5GiB";
   unsigned threads = 0;
   bool no_sync = false, sha256 = false, no_crc = false, force = false;
+  bool resume = false, consume = false;
 };
 
 // "5GiB", "500MB", "1048576".
@@ -79,6 +81,14 @@ std::vector<SourceCheck> checks_of(const Checkpoint& checkpoint) {
   return checks;
 }
 
+// Only a shard of several may go while the others are still read.
+ConvertJob::Consume consumable(const Checkpoint& checkpoint, const MappedFile& file) {
+  using enum ConvertJob::Consume;
+  const bool shard = checkpoint.container == Container::safetensors_sharded &&
+                     (file.path().ends_with(".safetensors") || file.path().ends_with(kConsumedEnd));
+  return !shard ? never : file.touched() ? at_end : when_used;
+}
+
 ConvertResult write_folder(const Flags& flags, const Checkpoint& checkpoint,
                            const CanonicalModel& model, const LoweredModel& lowered,
                            const FolderFiles& folder) {
@@ -93,9 +103,15 @@ ConvertResult write_folder(const Flags& flags, const Checkpoint& checkpoint,
   job.sync = !flags.no_sync;
   job.sha256 = flags.sha256;
   job.force = flags.force;
+  job.resume = flags.resume;
+  job.consume = flags.consume;
+  for (const auto& file : checkpoint.files) job.consumable.push_back(consumable(checkpoint, *file));
+  job.ranks = ranks();
   job.threads = flags.threads;
   ProgressBar bar(STDERR_FILENO, "Writing");
-  job.progress = [&bar](const Progress& p) { bar.update(p.done, p.total); };
+  if (job.ranks.rank == 0) {
+    job.progress = [&bar](const Progress& p) { bar.update(p.done, p.total); };
+  }
   DeferInterrupts deferred;
   return convert(job);
 }
@@ -109,7 +125,14 @@ std::string written_text(const ConvertResult& result, const std::string& destina
   }
   return bold(fmt::format("{} written to {}", counted(result.files.size(), "file"),
                           printable(destination))) +
-         "\n" + table(rows, 2, {1});
+         "\n" + table(rows, 2, {1}) +
+         (result.resumed > 0 ? fmt::format("  {} from before {} checked and kept\n",
+                                           counted(result.resumed, "weight file"),
+                                           result.resumed == 1 ? "was" : "were")
+                             : "") +
+         (result.consumed.empty() ? ""
+                                  : fmt::format("  {} of the source deleted\n",
+                                                counted(result.consumed.size(), "file")));
 }
 
 std::string text(const Flags& flags, const Checkpoint& checkpoint, const CanonicalModel& model,
@@ -149,12 +172,20 @@ Json document(const Flags& flags, const Checkpoint& checkpoint, const CanonicalM
               {"account", account_json(lowered)},
               {"losses", losses_json(lowered)},
               {"files", files},
+              {"resumed", result.resumed},
+              {"consumed", result.consumed},
               {"remarks", folder.remarks}};
 }
 
 // Cheap refusals before the work; the writer checks again when it makes the folder.
 void refuse_early(const Flags& flags) {
   parse_size(flags.shard_size);
+  if (flags.consume && flags.no_sync) {
+    throw Error(Code::usage,
+                "--consume deletes what is on disk elsewhere, so it cannot go with "
+                "--no-sync")
+        .advice("Leave out one of the two.");
+  }
   std::error_code failed;
   if (!flags.force && std::filesystem::exists(flags.output, failed)) {
     throw Error(Code::output_exists, "the output is already there")
@@ -165,7 +196,13 @@ void refuse_early(const Flags& flags) {
 
 int convert_command(const Flags& flags, bool json) {
   refuse_early(flags);
-  const Checkpoint checkpoint = open_source(flags.source);
+  const Checkpoint checkpoint = open_source(flags.source, flags.resume);
+  if (flags.consume && checkpoint.container != Container::safetensors_sharded) {
+    throw Error(Code::usage, "--consume is for checkpoints in several safetensors files")
+        .file(flags.source.path)
+        .actual(std::string(name(checkpoint.container)))
+        .advice("Convert without it, and delete the file afterwards.");
+  }
   const CanonicalModel model =
       apply_source(flags.source, recognise_source(flags.source, checkpoint), checkpoint);
   std::vector<std::string> remarks;
@@ -180,6 +217,7 @@ int convert_command(const Flags& flags, bool json) {
       source.has_filename() ? source.filename().string() : source.parent_path().filename().string();
   folder.files.push_back(model_card(name, model, lowered));
   const ConvertResult result = write_folder(flags, checkpoint, model, lowered, folder);
+  if (ranks().rank != 0) return kDone;  // the first one speaks for all
   if (json) {
     print_json(document(flags, checkpoint, model, lowered, folder, result));
   } else {
@@ -215,6 +253,10 @@ void add_convert(CLI::App& app, Session& session) {
   command->add_flag("--no-sync", flags->no_sync, "Do not wait until the disk has everything");
   command->add_flag("--sha256", flags->sha256, "Fingerprint files by SHA-256 too");
   command->add_flag("--no-crc", flags->no_crc, "Do not check the source's CRC-32 sums");
+  command->add_flag("--resume", flags->resume,
+                    "Go on with an unfinished conversion, its files checked; keep what is done");
+  command->add_flag("--consume", flags->consume,
+                    "DELETE each source shard once all it feeds is safely written");
   command->add_flag("--force", flags->force, "Replace an existing output folder");
   add_json_flag(*command, session);
   command->callback([&session, flags] {

@@ -12,6 +12,7 @@
 #include "cli/cli.h"
 #include "cli/interrupt.h"
 #include "cli/output.h"
+#include "cli/ranks.h"
 
 namespace wb::cli {
 
@@ -86,7 +87,9 @@ int run(int argc, char** argv) {
   }
   install_interrupt_handlers(session.json);
   try {
-    return session.run();
+    const int status = session.run();
+    leave_ranks();
+    return status;
   } catch (...) {
     return report_current_exception(session.json);
   }

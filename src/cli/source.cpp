@@ -52,7 +52,11 @@ void add_target_flags(CLI::App& command, TargetFlags& flags) {
       ->option_text("document|smart [document]");
 }
 
-Checkpoint open_source(const SourceFlags& flags) { return open_checkpoint(flags.path); }
+Checkpoint open_source(const SourceFlags& flags, bool consumed) {
+  OpenOptions options;
+  options.allow_consumed = consumed;
+  return open_checkpoint(flags.path, options);
+}
 
 Recognition recognise_source(const SourceFlags& flags, const Checkpoint& checkpoint) {
   RecipePtr only;

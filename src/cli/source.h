@@ -29,7 +29,8 @@ struct TargetFlags {
 };
 void add_target_flags(CLI::App& command, TargetFlags& flags);
 
-Checkpoint open_source(const SourceFlags& flags);
+// `consumed`: shards that --consume has cut to their headers are taken too.
+Checkpoint open_source(const SourceFlags& flags, bool consumed = false);
 // Throws what recognise() does.
 Recognition recognise_source(const SourceFlags& flags, const Checkpoint& checkpoint);
 // The --set flags. Throws Code::usage for one that is not key=value or is given twice.

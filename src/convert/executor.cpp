@@ -45,11 +45,12 @@ struct HashStream {
 
 struct Output {
   const TensorFile* layout = nullptr;
-  OutputFile* file = nullptr;
-  std::vector<TileSource> readers;  // of layout->tensors
+  std::unique_ptr<OutputFile> file;  // from its first tile until it is done
+  std::vector<TileSource> readers;   // of layout->tensors
   HashStream hash;
   std::vector<bool> tile_written;
   std::uint64_t written = 0;  // the front: all bytes before it are written
+  bool over = false;          // told, or not to be written here
 };
 
 struct Task {
@@ -60,14 +61,21 @@ struct Task {
 
 class Executor {
  public:
-  Executor(const ConvertJob& job, const FolderLayout& layout,
-           const std::vector<std::unique_ptr<OutputFile>>& outputs,
-           const std::vector<std::unique_ptr<OutputFile>>& small);
-  Executed run();
+  Executor(const ConvertJob& job, const FolderLayout& layout, Execution& execution);
+  void run();
 
  private:
   void work();
-  void bring_to_disk();
+  // The thread behind the others: see follow().
+  struct Step {
+    enum Kind { writeback, file, source, end } kind;
+    std::size_t index = 0;
+    std::uint64_t begin = 0, end_of = 0;
+  };
+  void follow();
+  Step next_step();
+  std::optional<Step> step_ready();
+  void begin_file(Output& output, std::size_t index);
   std::optional<Task> take();
   std::optional<Task> choose();
   std::optional<Task> choose_tile();
@@ -82,8 +90,7 @@ class Executor {
   bool finished() const;
 
   const ConvertJob& job_;
-  const FolderLayout& layout_;
-  const std::vector<std::unique_ptr<OutputFile>>& small_;
+  Execution& execution_;
   unsigned threads_;
   std::uint64_t tile_size_;
   std::vector<Output> outputs_;
@@ -96,36 +103,43 @@ class Executor {
   std::size_t next_check_ = 0;
   std::size_t running_ = 0, writing_ = 0, hashing_sources_ = 0;
   std::exception_ptr failure_;
-  std::uint64_t tensor_bytes_done_ = 0;
+  std::uint64_t tensor_bytes_done_ = 0, tensor_bytes_ = 0;
+  std::vector<bool> source_over_;
+  std::size_t follow_file_ = 0;  // follow(): the file whose way to disk it sees to
+  std::uint64_t follow_begun_ = 0;
   bool reporting_ = false;
   std::chrono::steady_clock::time_point last_report_{};
 };
 
-Executor::Executor(const ConvertJob& job, const FolderLayout& layout,
-                   const std::vector<std::unique_ptr<OutputFile>>& outputs,
-                   const std::vector<std::unique_ptr<OutputFile>>& small)
+Executor::Executor(const ConvertJob& job, const FolderLayout& layout, Execution& execution)
     : job_(job),
-      layout_(layout),
-      small_(small),
+      execution_(execution),
       threads_(job.threads == 0 ? default_threads() : job.threads),
       tile_size_(
           std::clamp<std::uint64_t>(std::bit_floor(kTileBudget / threads_), 64 << 10, kMaxTile)) {
   for (std::size_t i = 0; i < layout.files.size(); ++i) {
     Output& output = outputs_.emplace_back();
     output.layout = &layout.files[i];
-    output.file = outputs[i].get();
-    for (const PlacedTensor& placed : output.layout->tensors) {
-      output.readers.emplace_back(placed.tensor->tensor);
-    }
-    output.tile_written.resize((output.layout->bytes + tile_size_ - 1) / tile_size_);
-    output.hash.bytes = output.file->view();
-    if (job.sha256) output.hash.sha256 = make_sha256();
+    output.over = execution.skip_files.at(i);
+    if (!output.over) tensor_bytes_ += output.layout->bytes - output.layout->header.size();
   }
-  for (const auto& source : job.sources) {
+  for (std::size_t i = 0; i < job.sources.size(); ++i) {
     HashStream& stream = sources_.emplace_back();
-    stream.bytes = source->bytes();
+    stream.bytes = job.sources[i]->bytes();
     if (job.sha256) stream.sha256 = make_sha256();
+    source_over_.push_back(execution.skip_sources.at(i));
+    if (source_over_[i]) stream.done = stream.bytes.size();
   }
+}
+
+void Executor::begin_file(Output& output, std::size_t index) {
+  output.file = execution_.create(index);
+  for (const PlacedTensor& placed : output.layout->tensors) {
+    output.readers.emplace_back(placed.tensor->tensor);
+  }
+  output.tile_written.resize((output.layout->bytes + tile_size_ - 1) / tile_size_);
+  output.hash.bytes = output.file->view();
+  if (job_.sha256) output.hash.sha256 = make_sha256();
 }
 
 // Header and tensors of bytes [begin, end) of the file. Short pieces are gathered in
@@ -169,7 +183,9 @@ void Executor::write_tile(const Output& output, std::uint64_t begin, std::uint64
 }
 
 std::optional<Task> Executor::choose_tile() {
+  while (tile_file_ < outputs_.size() && outputs_[tile_file_].over) ++tile_file_;
   if (tile_file_ == outputs_.size()) return std::nullopt;
+  if (tile_offset_ == 0) begin_file(outputs_[tile_file_], tile_file_);
   std::uint64_t size = outputs_[tile_file_].layout->bytes;
   Task task{Task::tile, tile_file_, tile_offset_, std::min(size, tile_offset_ + tile_size_)};
   tile_offset_ = task.end;
@@ -210,6 +226,7 @@ std::optional<Task> Executor::choose() {
   if (writing_ == 0) task = choose_tile();
   if (!task) task = choose_output_hash(kHashWorth);
   if (!task) task = choose_source_hash();
+  while (next_check_ < job_.checks.size() && execution_.skip_checks.at(next_check_)) ++next_check_;
   if (!task && next_check_ < job_.checks.size()) task = Task{Task::check, next_check_++, 0, 0};
   if (!task) task = choose_tile();
   if (!task) task = choose_output_hash(1);
@@ -224,7 +241,9 @@ std::optional<Task> Executor::take() {
     if (interrupted) {
       throw Error(Code::interrupted, "the conversion was interrupted")
           .file(job_.destination)
-          .advice("Nothing was left behind; run it again.");
+          .advice(job_.resume || job_.consume || job_.ranks.size > 1
+                      ? "What is done is kept: run it again with --resume."
+                      : "Nothing was left behind; run it again.");
     }
     std::optional<Task> task = choose();
     if (task) {
@@ -286,7 +305,7 @@ void Executor::report(std::unique_lock<std::mutex>& lock, bool last) {
   if (!last && now - last_report_ < std::chrono::milliseconds(100)) return;
   last_report_ = now;
   reporting_ = true;
-  Progress progress{tensor_bytes_done_, layout_.tensor_bytes};
+  Progress progress{tensor_bytes_done_, tensor_bytes_};
   lock.unlock();
   try {
     job_.progress(progress);
@@ -317,27 +336,69 @@ void Executor::work() {
   }
 }
 
-// The thread that follows the writing with writeback, so that the disk works from the
-// first tile on, and that waits for the disk at the end while others still hash.
-void Executor::bring_to_disk() {
+// What the following thread can do now, under the lock; nothing while it must wait.
+std::optional<Executor::Step> Executor::step_ready() {
+  if (failure_) return Step{Step::end};
+  bool waiting = false;
+  for (std::size_t i = 0; i < sources_.size(); ++i) {
+    if (source_over_[i]) continue;
+    waiting = true;
+    if (sources_[i].done < sources_[i].bytes.size() || sources_[i].busy) continue;
+    source_over_[i] = true;
+    return Step{Step::source, i};
+  }
+  while (follow_file_ < outputs_.size() && outputs_[follow_file_].over) {
+    ++follow_file_;
+    follow_begun_ = 0;
+  }
+  if (follow_file_ == outputs_.size()) {
+    return waiting ? std::nullopt : std::optional(Step{Step::end});
+  }
+  Output& output = outputs_[follow_file_];
+  const std::uint64_t size = output.layout->bytes;
+  if (output.file && output.hash.done == size) {
+    output.over = true;
+    return Step{Step::file, follow_file_};
+  }
+  const bool due = output.written == size ? follow_begun_ < size
+                                          : output.written >= follow_begun_ + kWritebackStep;
+  if (!job_.sync || !due) return std::nullopt;
+  Step step{Step::writeback, follow_file_, follow_begun_, output.written};
+  follow_begun_ = output.written;
+  return step;
+}
+
+Executor::Step Executor::next_step() {
+  std::unique_lock lock(mutex_);
+  for (;;) {
+    if (std::optional<Step> step = step_ready()) return *step;
+    changed_.wait(lock);
+  }
+}
+
+// Follows the writing: brings it to disk from the first tile on, waits for the disk at the end of
+// each file while others write on, and tells of what is done.
+void Executor::follow() {
   try {
-    for (const auto& file : small_) file->sync();
-    for (Output& output : outputs_) {
-      std::uint64_t begun = 0, size = output.layout->bytes;
-      while (begun < size) {
-        std::uint64_t front = 0;
-        {
-          std::unique_lock lock(mutex_);
-          changed_.wait(lock, [&] {
-            return failure_ || output.written == size || output.written >= begun + kWritebackStep;
-          });
-          if (failure_) return;
-          front = output.written;
-        }
-        output.file->start_writeback(begun, front - begun);
-        begun = front;
+    if (job_.sync) {
+      for (const auto& file : execution_.small) file->sync();
+    }
+    for (;;) {
+      const Step step = next_step();
+      if (step.kind == Step::end) return;
+      if (step.kind == Step::source) {
+        execution_.source_done(step.index, sources_[step.index].result());
+        continue;
       }
-      output.file->sync();
+      Output& output = outputs_[step.index];
+      if (step.kind == Step::writeback) {
+        output.file->start_writeback(step.begin, step.end_of - step.begin);
+        continue;
+      }
+      if (job_.sync) output.file->sync();
+      output.file.reset();
+      output.readers.clear();
+      execution_.file_done(step.index, output.hash.result());
     }
   } catch (...) {
     fail(std::current_exception());
@@ -345,16 +406,14 @@ void Executor::bring_to_disk() {
 }
 
 bool Executor::finished() const {
-  auto hashed = [](const HashStream& s) { return s.done == s.bytes.size(); };
   return next_check_ == job_.checks.size() &&
-         std::all_of(sources_.begin(), sources_.end(), hashed) &&
-         std::all_of(outputs_.begin(), outputs_.end(),
-                     [&](const Output& o) { return hashed(o.hash); });
+         std::all_of(source_over_.begin(), source_over_.end(), [](bool over) { return over; }) &&
+         std::all_of(outputs_.begin(), outputs_.end(), [](const Output& o) { return o.over; });
 }
 
-Executed Executor::run() {
+void Executor::run() {
   std::vector<std::thread> pool;
-  if (job_.sync) pool.emplace_back([this] { bring_to_disk(); });
+  pool.emplace_back([this] { follow(); });
   for (unsigned t = 1; t < threads_; ++t) pool.emplace_back([this] { work(); });
   work();
   for (std::thread& thread : pool) thread.join();
@@ -362,10 +421,6 @@ Executed Executor::run() {
   WB_CHECK(finished());
   std::unique_lock lock(mutex_);
   report(lock, true);
-  Executed executed;
-  for (const Output& output : outputs_) executed.files.push_back(output.hash.result());
-  for (const HashStream& source : sources_) executed.sources.push_back(source.result());
-  return executed;
 }
 
 }  // namespace
@@ -382,10 +437,8 @@ Fingerprint fingerprint(std::span<const std::byte> bytes, bool sha256) {
   return stream.result();
 }
 
-Executed execute(const ConvertJob& job, const FolderLayout& layout,
-                 const std::vector<std::unique_ptr<OutputFile>>& outputs,
-                 const std::vector<std::unique_ptr<OutputFile>>& small) {
-  return Executor(job, layout, outputs, small).run();
+void execute(const ConvertJob& job, const FolderLayout& layout, Execution& execution) {
+  Executor(job, layout, execution).run();
 }
 
 }  // namespace wb

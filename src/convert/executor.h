@@ -5,6 +5,7 @@
 // one tile per thread, whatever the model's size.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -20,16 +21,23 @@ struct Fingerprint {
 };
 Fingerprint fingerprint(std::span<const std::byte> bytes, bool sha256);
 
-struct Executed {
-  std::vector<Fingerprint> files;    // of layout.files
-  std::vector<Fingerprint> sources;  // of job.sources
+// What is to be done of a layout, and whom it tells. The callbacks come from one thread, one
+// after the other; what they throw ends the work.
+struct Execution {
+  std::vector<bool> skip_files;    // by layout.files: written already, or elsewhere
+  std::vector<bool> skip_sources;  // by job.sources: not fingerprinted here
+  std::vector<bool> skip_checks;   // by job.checks
+  // A new file of the size that the layout says, all zeros; asked for when its first tile is due,
+  // so that the disk holds no more than what is written.
+  std::function<std::unique_ptr<OutputFile>(std::size_t file)> create;
+  // The file is written and fingerprinted and, with job.sync, on disk; it has been closed.
+  std::function<void(std::size_t file, const Fingerprint&)> file_done;
+  std::function<void(std::size_t source, const Fingerprint&)> source_done;
+  std::vector<std::unique_ptr<OutputFile>> small;  // written already; synced with job.sync
 };
 
-// `outputs`: one new file per layout.files, of its size, all zeros; written in full here.
-// With job.sync they and `small` (already written) are on disk afterwards. Runs job.checks.
-// Throws no_space, file_write, interrupted, and what checks and reading throw.
-Executed execute(const ConvertJob& job, const FolderLayout& layout,
-                 const std::vector<std::unique_ptr<OutputFile>>& outputs,
-                 const std::vector<std::unique_ptr<OutputFile>>& small);
+// Does it, and job.checks. Throws no_space, file_write, interrupted, and what checks, callbacks
+// and reading throw.
+void execute(const ConvertJob& job, const FolderLayout& layout, Execution& execution);
 
 }  // namespace wb

@@ -18,6 +18,7 @@
 
 #include "base/checked.h"
 #include "base/error.h"
+#include "convert/journal.h"
 
 #ifdef __linux__
 #include <linux/fs.h>
@@ -72,7 +73,8 @@ void sync_folder(const std::string& path) {
 }
 
 // Folders that conversions to `name` left in `parent` when their process died.
-void remove_stale(const std::string& parent, const std::string& name) {
+std::vector<std::string> stale_folders(const std::string& parent, const std::string& name) {
+  std::vector<std::string> stale;
   std::string prefix = "." + name + kPartial;
   std::error_code ignored;
   for (const fs::directory_entry& entry : fs::directory_iterator(parent, ignored)) {
@@ -84,8 +86,40 @@ void remove_stale(const std::string& parent, const std::string& name) {
     if (parsed.ec != std::errc() || parsed.ptr != end || pid <= 0) continue;
     // Our own number can only be an earlier process's, as in containers it often is.
     bool gone = pid == ::getpid() || (::kill(pid, 0) != 0 && errno == ESRCH);
-    if (gone) fs::remove_all(entry.path(), ignored);
+    if (gone) stale.push_back(entry.path().string());
   }
+  std::sort(stale.begin(), stale.end());
+  return stale;
+}
+
+// Takes `path` over from what is stale: true when a folder of this job was there and is now at
+// `path`. The others go, but for one that alone holds what its sources held.
+bool adopt(const std::vector<std::string>& stale, const std::string& path,
+           const Continuation& continuation) {
+  bool adopted = false;
+  for (const std::string& old : stale) {
+    if (continuation.adopt && !adopted && has_journal(old, continuation.job)) {
+      if (old != path && ::rename(old.c_str(), path.c_str()) != 0) {
+        throw_write_error(old, errno, "cannot be taken over");
+      }
+      adopted = true;
+    } else if (has_consumed(old)) {
+      throw Error(Code::unfinished,
+                  continuation.adopt
+                      ? "an unfinished conversion that has consumed source files was begun with "
+                        "other options, or from another source"
+                      : "an unfinished conversion has consumed source files, which now exist only "
+                        "there")
+          .file(old)
+          .advice("Go on with it: give the options that it was begun with, and --resume.");
+    }
+  }
+  std::error_code ignored;
+  for (const std::string& old : stale) {
+    if (old != path) fs::remove_all(old, ignored);
+  }
+  if (!adopted) fs::remove_all(path, ignored);
+  return adopted;
 }
 
 }  // namespace
@@ -169,8 +203,8 @@ void OutputFile::sync() const {
 }
 
 PartialFolder::PartialFolder(const std::string& destination, bool force,
-                             std::span<const std::string> sources)
-    : force_(force) {
+                             std::span<const std::string> sources, const Continuation& continuation)
+    : force_(force), keep_(continuation.keep) {
   std::error_code error;
   fs::path full = fs::absolute(destination, error).lexically_normal();
   if (full.filename().empty()) full = full.parent_path();
@@ -200,9 +234,9 @@ PartialFolder::PartialFolder(const std::string& destination, bool force,
       }
     }
   }
-  remove_stale(parent_, name);
   std::string path = parent_ + "/." + name + kPartial + std::to_string(::getpid());
-  if (::mkdir(path.c_str(), 0777) != 0) {
+  const bool adopted = adopt(stale_folders(parent_, name), path, continuation);
+  if (!adopted && ::mkdir(path.c_str(), 0777) != 0) {
     throw_write_error(destination, errno, "cannot be created beside its final place");
   }
   path_ = path;
@@ -210,7 +244,7 @@ PartialFolder::PartialFolder(const std::string& destination, bool force,
 
 PartialFolder::~PartialFolder() {
   std::error_code ignored;
-  if (!done_) fs::remove_all(path_, ignored);
+  if (!done_ && !keep_) fs::remove_all(path_, ignored);
 }
 
 void PartialFolder::require_space(std::uint64_t bytes) const {

@@ -46,17 +46,27 @@ class OutputFile {
 void write_fully(int fd, const std::string& path, std::uint64_t offset,
                  std::span<const std::byte> bytes);
 
+// What an unfinished conversion leaves, and who may go on with it.
+struct Continuation {
+  bool keep = false;   // leave the partial folder when this run ends early
+  bool adopt = false;  // go on with a partial folder whose journal is of `job`
+  std::string job;
+};
+
 class PartialFolder {
  public:
   // Checks that `destination` may be written (it must not exist; with `force` it may be a
   // folder, unless one of `sources` lies in it) and makes the temporary folder beside it.
   // Removes temporary folders for the same destination whose process is gone.
-  // Throws output_exists, file_write.
-  PartialFolder(const std::string& destination, bool force, std::span<const std::string> sources);
-  ~PartialFolder();  // removes the temporary folder unless commit() was reached
+  // One that has consumed its sources is never removed: only its own job adopts it.
+  // Throws output_exists, unfinished, file_write.
+  PartialFolder(const std::string& destination, bool force, std::span<const std::string> sources,
+                const Continuation& continuation = {});
+  ~PartialFolder();  // removes the temporary folder unless commit() was reached or it is kept
   PartialFolder(const PartialFolder&) = delete;
   PartialFolder& operator=(const PartialFolder&) = delete;
 
+  const std::string& path() const { return path_; }
   std::string path_of(const std::string& name) const { return path_ + "/" + name; }
   // Throws no_space when the disk has not that many bytes free.
   void require_space(std::uint64_t bytes) const;
@@ -66,7 +76,7 @@ class PartialFolder {
 
  private:
   std::string destination_, parent_, path_;
-  bool force_, done_ = false;
+  bool force_, keep_, done_ = false;
 };
 
 }  // namespace wb

@@ -9,6 +9,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/mapped_file.h"
@@ -34,6 +35,13 @@ class Storage {
 // Bytes [offset, offset + length) of a mapped file. Throws Code::truncated.
 std::shared_ptr<const Storage> mapped_storage(std::shared_ptr<const MappedFile> file,
                                               std::uint64_t offset, std::uint64_t length);
+// What is added to the name of a source file whose data a conversion deleted after use
+// (convert --consume); its header is still there, with a hole behind it.
+inline constexpr std::string_view kConsumedEnd = ".consumed";
+// A range of such a file: its place is known, its bytes are gone. bytes() throws
+// Code::source_consumed.
+std::shared_ptr<const Storage> consumed_storage(std::shared_ptr<const MappedFile> file,
+                                                std::uint64_t offset, std::uint64_t length);
 // Bytes owned in memory; for small tables and tests.
 std::shared_ptr<const Storage> memory_storage(std::vector<std::byte> bytes);
 
