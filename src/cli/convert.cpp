@@ -1,7 +1,6 @@
 // `weightbridge convert SRC -o DIR`: a checkpoint in, an MLX folder out, with the
 // account of every source entry.
 #include <unistd.h>
-#include <charconv>
 #include <cmath>
 #include <filesystem>
 #include <map>
@@ -13,7 +12,9 @@
 #include "cli/cli.h"
 #include "cli/folder.h"
 #include "cli/interrupt.h"
+#include "cli/quantise_flags.h"
 #include "cli/ranks.h"
+#include "cli/size.h"
 #include "cli/source.h"
 #include "convert/convert.h"
 
@@ -25,29 +26,16 @@ struct Flags {
   SourceFlags source;
   TargetFlags target;
   CalibrationFlags calibration;
+  QuantFlags quant;
   std::string output, tokenizer, shard_size = "5GiB";
   unsigned threads = 0;
   bool no_sync = false, sha256 = false, no_crc = false, force = false;
   bool resume = false, consume = false;
 };
 
-// "5GiB", "500MB", "1048576".
-std::uint64_t parse_size(const std::string& text) {
-  static const std::map<std::string_view, std::uint64_t> units = {
-      {"", 1},           {"B", 1},          {"kB", 1000},
-      {"KB", 1000},      {"MB", 1000000},   {"GB", 1000000000},
-      {"KiB", 1u << 10}, {"MiB", 1u << 20}, {"GiB", 1u << 30}};
-  std::uint64_t number = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  const auto unit =
-      units.find(std::string_view(end, static_cast<std::size_t>(text.data() + text.size() - end)));
-  if (error != std::errc() || unit == units.end() || number == 0) {
-    throw Error(Code::usage, "--shard-size takes a size")
-        .expected("a whole number with B, kB, MB, GB, KiB, MiB or GiB")
-        .actual("\"" + text + "\"")
-        .advice("For example --shard-size 5GiB, which is the default.");
-  }
-  return checked_mul(number, unit->second, "--shard-size");
+std::uint64_t shard_bytes(const Flags& flags) {
+  return parse_size("--shard-size", flags.shard_size,
+                    "For example --shard-size 5GiB, which is the default.");
 }
 
 // What weightbridge.json says besides the fingerprints, which the writer adds. No path of
@@ -65,7 +53,8 @@ Json manifest(const Flags& flags, const Checkpoint& checkpoint, const CanonicalM
               {"expert_widths", flags.target.widths},
               {"calibrate_steps",
                flags.calibration.text.empty() ? Json(nullptr) : Json(flags.calibration.steps)},
-              {"shard_size", parse_size(flags.shard_size)},
+              {"shard_size", shard_bytes(flags)},
+              {"quantization", lowered.config.value("quantization", Json(nullptr))},
               {"settings", settings_json(model)},
               {"dims", dims_json(model)},
               {"spec", to_json(model.spec)},
@@ -99,7 +88,7 @@ ConvertResult write_folder(const Flags& flags, const Checkpoint& checkpoint,
   if (!flags.no_crc) job.checks = checks_of(checkpoint);
   job.files = folder.files;
   job.manifest = manifest(flags, checkpoint, model, lowered);
-  job.shard_size = parse_size(flags.shard_size);
+  job.shard_size = shard_bytes(flags);
   job.sync = !flags.no_sync;
   job.sha256 = flags.sha256;
   job.force = flags.force;
@@ -136,8 +125,8 @@ std::string written_text(const ConvertResult& result, const std::string& destina
 }
 
 std::string text(const Flags& flags, const Checkpoint& checkpoint, const CanonicalModel& model,
-                 const LoweredModel& lowered, const FolderFiles& folder,
-                 const ConvertResult& result) {
+                 const LoweredModel& lowered, const std::optional<QuantSummary>& quant,
+                 const FolderFiles& folder, const ConvertResult& result) {
   std::string out =
       bold(fmt::format("{} -> {}", printable(checkpoint.path), printable(flags.output))) + "\n";
   out += fmt::format("  recipe {}, prefix {}, target {}\n", printable(model.recipe),
@@ -146,7 +135,8 @@ std::string text(const Flags& flags, const Checkpoint& checkpoint, const Canonic
   if (!model.settings.empty()) {
     out += bold("settings that shapes can't tell") + "\n" + settings_text(model);
   }
-  out += account_text(lowered) + losses_text(lowered) + written_text(result, flags.output);
+  out += account_text(lowered) + losses_text(lowered) + quant_text(quant) +
+         written_text(result, flags.output);
   for (const std::string& remark : folder.remarks) {
     out += fmt::format("  {}\n", wrapped(printable(remark), 2));
   }
@@ -154,7 +144,8 @@ std::string text(const Flags& flags, const Checkpoint& checkpoint, const Canonic
 }
 
 Json document(const Flags& flags, const Checkpoint& checkpoint, const CanonicalModel& model,
-              const LoweredModel& lowered, const FolderFiles& folder, const ConvertResult& result) {
+              const LoweredModel& lowered, const std::optional<QuantSummary>& quant,
+              const FolderFiles& folder, const ConvertResult& result) {
   Json files = Json::array();
   for (const WrittenFile& f : result.files) {
     Json file{{"name", f.name}, {"bytes", f.bytes}, {"xxh3_128", f.xxh3_128}};
@@ -171,6 +162,7 @@ Json document(const Flags& flags, const Checkpoint& checkpoint, const CanonicalM
               {"sums", sums_json(sums_of(lowered))},
               {"account", account_json(lowered)},
               {"losses", losses_json(lowered)},
+              {"quantization", quant_json(quant)},
               {"files", files},
               {"resumed", result.resumed},
               {"consumed", result.consumed},
@@ -179,7 +171,8 @@ Json document(const Flags& flags, const Checkpoint& checkpoint, const CanonicalM
 
 // Cheap refusals before the work; the writer checks again when it makes the folder.
 void refuse_early(const Flags& flags) {
-  parse_size(flags.shard_size);
+  shard_bytes(flags);
+  check_quant_flags(flags.quant);
   if (flags.consume && flags.no_sync) {
     throw Error(Code::usage,
                 "--consume deletes what is on disk elsewhere, so it cannot go with "
@@ -209,6 +202,7 @@ int convert_command(const Flags& flags, bool json) {
   const auto calibration = run_calibration(flags.calibration, flags.source, flags.target,
                                            flags.tokenizer, model, flags.threads, remarks);
   LoweredModel lowered = lower_source(flags.target, model, values_of(calibration));
+  const auto quant = quantise(flags.quant, lowered, flags.threads);
   FolderFiles folder = tokenizer_files(flags.tokenizer, flags.source.path, model.spec.vocab_size);
   folder.remarks.insert(folder.remarks.begin(), remarks.begin(), remarks.end());
   add_class_file(lowered, folder);
@@ -219,9 +213,9 @@ int convert_command(const Flags& flags, bool json) {
   const ConvertResult result = write_folder(flags, checkpoint, model, lowered, folder);
   if (ranks().rank != 0) return kDone;  // the first one speaks for all
   if (json) {
-    print_json(document(flags, checkpoint, model, lowered, folder, result));
+    print_json(document(flags, checkpoint, model, lowered, quant, folder, result));
   } else {
-    print(text(flags, checkpoint, model, lowered, folder, result));
+    print(text(flags, checkpoint, model, lowered, quant, folder, result));
   }
   return kDone;
 }
@@ -245,6 +239,7 @@ void add_convert(CLI::App& app, Session& session) {
       ->check(not_a_flag)
       ->option_text("PATH");
   add_calibration_flags(*command, flags->calibration);
+  add_quant_flags(*command, flags->quant);
   command->add_option("--shard-size", flags->shard_size, "Most bytes of one weight file")
       ->option_text("SIZE [5GiB]");
   command->add_option("--threads", flags->threads, "Threads to work on (default: every core)")

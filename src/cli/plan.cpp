@@ -6,6 +6,7 @@
 #include "cli/account.h"
 #include "cli/calibration.h"
 #include "cli/cli.h"
+#include "cli/quantise_flags.h"
 #include "cli/source.h"
 
 namespace wb::cli {
@@ -57,7 +58,7 @@ Json tensors_json(const std::vector<TargetTensor>& tensors) {
 }
 
 std::string text(const Checkpoint& checkpoint, const CanonicalModel& model,
-                 const LoweredModel& lowered) {
+                 const LoweredModel& lowered, const std::optional<QuantSummary>& quant) {
   std::string out =
       bold(fmt::format("{} -> {}", printable(checkpoint.path), lowered.target)) + "\n";
   out +=
@@ -66,11 +67,13 @@ std::string text(const Checkpoint& checkpoint, const CanonicalModel& model,
   if (!model.settings.empty()) out += bold("settings") + "\n" + settings_text(model);
   out += bold("tensors, and what each is made of") + "\n" + tensors_text(lowered.tensors);
   if (!lowered.extra.empty()) out += bold("mtp.safetensors") + "\n" + tensors_text(lowered.extra);
-  return out + account_text(lowered) + losses_text(lowered) + "Nothing has been written.\n";
+  return out + account_text(lowered) + losses_text(lowered) + quant_text(quant) +
+         "Nothing has been written.\n";
 }
 
 int plan(const SourceFlags& source, const TargetFlags& target, const CalibrationFlags& calibrate,
-         bool json) {
+         const QuantFlags& quant_flags, bool json) {
+  check_quant_flags(quant_flags);
   const Checkpoint checkpoint = open_source(source);
   const CanonicalModel model =
       apply_source(source, recognise_source(source, checkpoint), checkpoint);
@@ -78,8 +81,9 @@ int plan(const SourceFlags& source, const TargetFlags& target, const Calibration
   const auto calibration = run_calibration(calibrate, source, target, "", model, 0, remarks);
   LoweredModel lowered = lower_source(target, model, values_of(calibration));
   lowered.reasons.insert(lowered.reasons.end(), remarks.begin(), remarks.end());
+  const auto quant = quantise(quant_flags, lowered, 0);
   if (!json) {
-    print(text(checkpoint, model, lowered));
+    print(text(checkpoint, model, lowered, quant));
     return kDone;
   }
   print_json(Json{{"source", checkpoint.path},
@@ -94,6 +98,7 @@ int plan(const SourceFlags& source, const TargetFlags& target, const Calibration
                   {"extra", tensors_json(lowered.extra)},
                   {"account", account_json(lowered)},
                   {"losses", losses_json(lowered)},
+                  {"quantization", quant_json(quant)},
                   {"config", lowered.config}});
   return kDone;
 }
@@ -105,6 +110,7 @@ void add_plan(CLI::App& app, Session& session) {
     SourceFlags source;
     TargetFlags target;
     CalibrationFlags calibration;
+    QuantFlags quant;
   };
   auto flags = std::make_shared<Flags>();
   CLI::App* command = app.add_subcommand(
@@ -113,10 +119,11 @@ void add_plan(CLI::App& app, Session& session) {
   add_source_flags(*command, flags->source);
   add_target_flags(*command, flags->target);
   add_calibration_flags(*command, flags->calibration);
+  add_quant_flags(*command, flags->quant);
   add_json_flag(*command, session);
   command->callback([&session, flags] {
     session.run = [&session, flags] {
-      return plan(flags->source, flags->target, flags->calibration, session.json);
+      return plan(flags->source, flags->target, flags->calibration, flags->quant, session.json);
     };
   });
 }

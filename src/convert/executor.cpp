@@ -14,6 +14,7 @@
 #include "base/hash.h"
 #include "base/threads.h"
 #include "convert/movement.h"
+#include "convert/together.h"
 
 namespace wb {
 
@@ -47,10 +48,11 @@ struct Output {
   const TensorFile* layout = nullptr;
   std::unique_ptr<OutputFile> file;  // from its first tile until it is done
   std::vector<TileSource> readers;   // of layout->tensors
+  Together together;                 // tensors of this file that are made in one go
   HashStream hash;
-  std::vector<bool> tile_written;
-  std::uint64_t written = 0;  // the front: all bytes before it are written
-  bool over = false;          // told, or not to be written here
+  std::vector<std::uint32_t> tile_waits;  // tasks that still have to write into each tile
+  std::uint64_t written = 0;              // the front: all bytes before it are written
+  bool over = false;                      // told, or not to be written here
 };
 
 struct Task {
@@ -137,7 +139,8 @@ void Executor::begin_file(Output& output, std::size_t index) {
   for (const PlacedTensor& placed : output.layout->tensors) {
     output.readers.emplace_back(placed.tensor->tensor);
   }
-  output.tile_written.resize((output.layout->bytes + tile_size_ - 1) / tile_size_);
+  output.together = Together(output.layout->tensors);
+  output.tile_waits = output.together.writers(output.layout->bytes, tile_size_);
   output.hash.bytes = output.file->view();
   if (job_.sha256) output.hash.sha256 = make_sha256();
 }
@@ -169,7 +172,16 @@ void Executor::write_tile(const Output& output, std::uint64_t begin, std::uint64
     std::uint64_t size = item_size(it->tensor->tensor.dtype());
     std::uint64_t from = std::max(begin, it->offset), to = std::min(end, it->offset + it->bytes);
     std::uint64_t e0 = (from - it->offset) / size, e1 = (to - it->offset) / size;
-    if (reader.long_runs()) {
+    const auto index = static_cast<std::size_t>(it - tensors.begin());
+    if (output.together.follows(index)) {
+      flush(to);  // written by the tiles of the tensor that it is made with
+    } else if (output.together.leads(index)) {
+      output.together.make(index, from, to, std::span(buffer).subspan(from - begin, to - from),
+                           [&](std::uint64_t offset, std::span<const std::byte> bytes) {
+                             output.file->write(offset, bytes);
+                           });
+      at = to;
+    } else if (reader.long_runs()) {
       flush(to);
       reader.for_each_run(e0, e1, [&](std::uint64_t offset, std::span<const std::byte> bytes) {
         output.file->write(it->offset + offset, bytes);
@@ -286,9 +298,12 @@ void Executor::finish(const Task& task) {
   } else if (task.kind == Task::tile) {
     --writing_;
     Output& output = outputs_[task.index];
-    output.tile_written[task.begin / tile_size_] = true;
+    for (const std::uint64_t tile :
+         output.together.tiles_written(task.begin, task.end, tile_size_)) {
+      --output.tile_waits[tile];
+    }
     while (output.written < output.layout->bytes &&
-           output.tile_written[output.written / tile_size_]) {
+           output.tile_waits[output.written / tile_size_] == 0) {
       output.written = std::min(output.layout->bytes, output.written + tile_size_);
     }
     std::uint64_t header = output.layout->header.size();

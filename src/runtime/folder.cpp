@@ -163,8 +163,8 @@ Tensor Folder::take(const std::string& name, const Shape& shape) {
   return found.tensor;
 }
 
-std::optional<AffineFormat> Folder::format(const std::string& path,
-                                           const std::string& config_path) const {
+std::optional<QuantFormat> Folder::format(const std::string& path,
+                                          const std::string& config_path) const {
   const bool stored = has(path + ".scales");
   const json& q = quantization_;
   // An entry for the module itself decides; else whether its scales are there.
@@ -178,19 +178,20 @@ std::optional<AffineFormat> Folder::format(const std::string& path,
         .advice("Restore config.json as it was written.");
   }
   const json& settings = own != nullptr && own->is_object() ? *own : q;
-  const std::string mode =
-      settings.value("mode", json("affine")).is_string() ? settings.value("mode", "affine") : "?";
-  if (mode != "affine") {
-    throw Error(Code::config_invalid, "the quantisation mode is not decoded here")
+  const json text = settings.value("mode", json("affine"));
+  const auto mode = text.is_string() ? quant_mode_from_name(text.get<std::string>()) : std::nullopt;
+  if (!mode) {
+    throw Error(Code::config_invalid, "the quantisation mode is not known")
         .file(path_)
         .tensor(path + ".weight")
-        .expected("affine")
-        .actual(mode)
-        .advice("Verify an unquantised folder, or one quantised with mode affine.");
+        .expected("affine, mxfp4, mxfp8 or nvfp4")
+        .actual(text.dump())
+        .advice("Correct \"quantization\" in config.json, or write the folder again.");
   }
-  AffineFormat f{static_cast<unsigned>(positive(settings, "bits", 4)),
-                 positive(settings, "group_size", 64)};
-  check_affine_format(f);
+  QuantFormat f = default_format(*mode);
+  f.bits = static_cast<unsigned>(positive(settings, "bits", f.bits));
+  f.group_size = positive(settings, "group_size", f.group_size);
+  check_format(f);
   return f;
 }
 
@@ -200,14 +201,14 @@ DType Folder::scales_dtype(const std::string& path) const {
 
 Tensor Folder::weight_of(const std::string& path, const std::string& config_path,
                          const Shape& shape) {
-  const std::optional<AffineFormat> f = format(path, config_path);
+  const std::optional<QuantFormat> f = format(path, config_path);
   if (!f) return take(path + ".weight", shape);
   const std::string wanted = to_string(shape) + " after decoding";
   const Entry packed = entry(path + ".weight", wanted);
-  const Entry scales = entry(path + ".scales", wanted), biases = entry(path + ".biases", wanted);
+  QuantizedTensors stored{packed.tensor, entry(path + ".scales", wanted).tensor, std::nullopt};
+  if (has_biases(*f)) stored.biases = entry(path + ".biases", wanted).tensor;
   try {
-    Tensor out =
-        dequantize_affine(path + ".weight", packed.tensor, scales.tensor, biases.tensor, *f);
+    Tensor out = dequantize(path + ".weight", stored, *f);
     if (out.shape() == shape) return out;
     throw Error(Code::shape_mismatch, "the tensor does not have the shape that the class needs")
         .tensor(path + ".weight")

@@ -10,7 +10,7 @@
 #include <string>
 
 #include "model/mlx_config.h"
-#include "quant/affine.h"
+#include "quant/quantize.h"
 #include "tensor/tensor.h"
 
 namespace wb {
@@ -37,7 +37,7 @@ class Folder {
   // stacked while loading).
   Tensor weight_of(const std::string& path, const std::string& config_path, const Shape& shape);
   // Set when `path` is stored quantised: how.
-  std::optional<AffineFormat> format(const std::string& path, const std::string& config_path) const;
+  std::optional<QuantFormat> format(const std::string& path, const std::string& config_path) const;
   DType scales_dtype(const std::string& path) const;
   // Marks every tensor whose name the predicate takes as dropped by the class.
   template <class Predicate>

@@ -107,8 +107,8 @@ class StockReader {
       // mlx-lm decodes the whole, parts it, and quantises both parts again, the keys along
       // another axis: that is what it computes with.
       const DType dtype = folder_.scales_dtype(whole);
-      k = requantize_affine(from + "embed_q", k.permute(swap), *f, dtype).permute(swap);
-      v = requantize_affine(from + "unembed_out", v, *f, dtype);
+      k = requantize(from + "embed_q", k.permute(swap), *f, dtype).permute(swap);
+      v = requantize(from + "unembed_out", v, *f, dtype);
     }
     put(to + "k_nope.weight", k);
     put(to + "v.weight", v);

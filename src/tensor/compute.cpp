@@ -162,6 +162,19 @@ Tensor Tensor::unpack4() const {
                  step_of("unpack_int4()", {this}));
 }
 
+Tensor produced(std::shared_ptr<const Producer> producer, unsigned output, Shape shape,
+                std::vector<Tensor> inputs, const std::string& text) {
+  const DType dtype = producer->dtype(output);
+  WB_CHECK(numel(shape) == producer->units() * producer->per_unit(output));
+  Step step{text, false, {}};
+  for (const Tensor& t : inputs) step.inputs.push_back(t.origin());
+  Node node{NodeKind::produced, dtype, "", nullptr, 0.0, std::move(inputs)};
+  node.producer = std::move(producer);
+  node.output = output;
+  return Tensor::of_node(std::make_shared<Node>(std::move(node)), dtype, std::move(shape),
+                         std::make_shared<const Step>(std::move(step)));
+}
+
 bool Tensor::is_movement() const {
   return std::all_of(inputs_.begin(), inputs_.end(), [](const auto& n) { return is_leaf(*n); });
 }

@@ -7,20 +7,23 @@
 #include <vector>
 
 #include "tensor/box.h"
+#include "tensor/producer.h"
 #include "tensor/tensor.h"
 
 namespace wb {
 
-enum class NodeKind { stored, fill, cast, scale, byteswap, matmul, add, times, unpack4 };
+enum class NodeKind { stored, fill, cast, scale, byteswap, matmul, add, times, unpack4, produced };
 
 struct Node {
   NodeKind kind;
   DType dtype;
-  std::string name;                        // stored: the source name
-  std::shared_ptr<const Storage> storage;  // stored
-  double value = 0.0;                      // fill: the constant; scale: the factor
-  std::vector<Tensor> inputs;              // compute steps
-  Shape blocks = {};                       // times: elements per factor, along each axis
+  std::string name;                                    // stored: the source name
+  std::shared_ptr<const Storage> storage;              // stored
+  double value = 0.0;                                  // fill: the constant; scale: the factor
+  std::vector<Tensor> inputs;                          // compute steps
+  Shape blocks = {};                                   // times: elements per factor, each axis
+  std::shared_ptr<const Producer> producer = nullptr;  // produced
+  unsigned output = 0;                                 // produced: which of its outputs
 };
 
 inline bool is_leaf(const Node& node) {

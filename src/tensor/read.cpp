@@ -357,8 +357,29 @@ void read_unpack4(const Node& node, std::uint64_t begin, std::uint64_t end, std:
   }
 }
 
+void read_produced(const Node& node, std::uint64_t begin, std::uint64_t end, std::byte* out) {
+  const Producer& producer = *node.producer;
+  const std::uint64_t each = producer.per_unit(node.output), size = item_size(node.dtype);
+  std::vector<std::byte*> to(producer.outputs(), nullptr);
+  std::vector<std::byte> units;
+  const std::uint64_t step = std::max<std::uint64_t>(1, kTile / each);
+  for (std::uint64_t u = begin / each; u * each < end; u += step) {
+    const std::uint64_t stop = std::min(u + step, (end - 1) / each + 1);
+    const std::uint64_t from = std::max(begin, u * each), until = std::min(end, stop * each);
+    const bool whole = from == u * each && until == stop * each;
+    if (!whole) units.resize((stop - u) * each * size);
+    to[node.output] = whole ? out + (from - begin) * size : units.data();
+    producer.make(u, stop, to);
+    if (whole) continue;
+    std::memcpy(out + (from - begin) * size, units.data() + (from - u * each) * size,
+                (until - from) * size);
+  }
+}
+
 void read_node(const Node& node, std::uint64_t begin, std::uint64_t end, std::byte* out) {
   switch (node.kind) {
+    case NodeKind::produced:
+      return read_produced(node, begin, end, out);
     case NodeKind::cast:
       return read_cast(node, begin, end, out);
     case NodeKind::scale:
@@ -411,6 +432,17 @@ std::vector<float> read_f32(const Tensor& tensor) {
   std::vector<float> out(wide.numel());
   read_range(wide, 0, wide.numel(), std::as_writable_bytes(std::span<float>(out)));
   return out;
+}
+
+WholeOutput whole_output(const Tensor& tensor) {
+  if (tensor.inputs().size() != 1 || tensor.inputs()[0]->kind != NodeKind::produced) return {};
+  const Node& node = *tensor.inputs()[0];
+  if (tensor.numel() != node.producer->units() * node.producer->per_unit(node.output)) return {};
+  const std::vector<Copy> copies = copies_of(tensor);
+  const bool whole = copies.size() == 1 && copies[0].src_offset == 0 && copies[0].dst_offset == 0 &&
+                     copies[0].dims.size() == 1 && copies[0].dims[0].src_stride == 1 &&
+                     copies[0].dims[0].dst_stride == 1;
+  return whole ? WholeOutput{node.producer.get(), node.output} : WholeOutput{};
 }
 
 std::vector<Copy> movement(const Tensor& tensor) {

@@ -1,0 +1,202 @@
+// Quantised layers as lazy tensors: shapes, any range of any part, refusals.
+#include "quant/quantize.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <numeric>
+
+#include "base/error.h"
+#include "tensor/element.h"
+#include "tensor/producer.h"
+#include "tensor/read.h"
+#include "unit/quant/check_groups.h"
+
+namespace wb {
+namespace {
+
+using namespace quant_check;
+using ::testing::HasSubstr;
+
+const GoldenFile& golden() {
+  static const GoldenFile file(WB_SOURCE_DIR "/tests/fixtures/goldens/mlx-quantize.safetensors");
+  return file;
+}
+Tensor stored(const std::string& name) {
+  const auto& entry = golden().header().at(name);
+  return Tensor::stored(name, memory_storage(golden()[name]),
+                        *dtype_from_name(entry["dtype"].get<std::string>()),
+                        entry["shape"].get<Shape>());
+}
+QuantizedTensors stored(const QuantFormat& f, const std::string& type) {
+  const std::string name = golden_name(f, type);
+  QuantizedTensors out{stored(name + "weight"), stored(name + "scales"), std::nullopt};
+  if (has_biases(f)) out.biases = stored(name + "biases");
+  return out;
+}
+
+// From a contiguous source, and from one that must be gathered: the same parts, as MLX has them.
+TEST(Quantize, LazyPartsAreWhatMlxWrote) {
+  for (const QuantFormat& f : formats()) {
+    for (const std::string type : {"f32", "bf16"}) {
+      const Tensor input = stored("input." + type);
+      const Tensor turned = stored("input." + type).slice(1, 0, 256);
+      const Tensor halves[] = {input.slice(0, 0, 7), input.slice(0, 7, 16)};
+      for (const Tensor& values :
+           {input, turned, Tensor::concat(0, halves), input.cast(DType::F64).cast(input.dtype())}) {
+        const QuantizedTensors made = quantize("layer", values, f), want = stored(f, type);
+        EXPECT_EQ(made.weight.shape(), want.weight.shape());
+        EXPECT_EQ(made.scales.shape(), want.scales.shape());
+        EXPECT_EQ(made.scales.dtype(), want.scales.dtype());
+        EXPECT_EQ(read_all(made.weight), read_all(want.weight)) << golden_name(f, type);
+        EXPECT_EQ(read_all(made.scales), read_all(want.scales)) << golden_name(f, type);
+        ASSERT_EQ(made.biases.has_value(), want.biases.has_value());
+        if (!made.biases) continue;
+        EXPECT_EQ(read_all(*made.biases), read_all(*want.biases));
+      }
+    }
+  }
+}
+
+TEST(Quantize, AnyRangeIsAPartOfTheWhole) {
+  const QuantFormat f{QuantMode::affine, 3, 64};
+  const QuantizedTensors made = quantize("layer", stored("input.f32"), f);
+  const std::vector<std::byte> whole = read_all(made.weight);
+  for (std::uint64_t begin = 0; begin < 40; ++begin) {
+    for (std::uint64_t end = begin; end <= made.weight.numel(); end += 7) {
+      std::vector<std::byte> part((end - begin) * 4);
+      read_range(made.weight, begin, end, part);
+      ASSERT_TRUE(std::equal(part.begin(), part.end(),
+                             whole.begin() + static_cast<std::ptrdiff_t>(begin * 4)));
+    }
+  }
+}
+
+TEST(Quantize, PartsKnowThatTheyAreMadeTogether) {
+  const QuantizedTensors made =
+      quantize("layer", stored("input.f32"), default_format(QuantMode::affine));
+  const WholeOutput w = whole_output(made.weight), s = whole_output(made.scales),
+                    b = whole_output(*made.biases);
+  ASSERT_NE(w.producer, nullptr);
+  EXPECT_EQ(w.producer, s.producer);
+  EXPECT_EQ(w.producer, b.producer);
+  EXPECT_EQ(w.output, 0u);
+  EXPECT_EQ(b.output, 2u);
+  EXPECT_EQ(whole_output(made.weight.slice(0, 0, 3)).producer, nullptr);
+  EXPECT_EQ(whole_output(made.weight.transpose()).producer, nullptr);
+  EXPECT_EQ(whole_output(stored("input.f32")).producer, nullptr);
+  EXPECT_EQ(made.weight.sources(), std::vector<std::string>{"input.f32"});
+  EXPECT_THAT(made.scales.describe(), HasSubstr("quantize(affine, 4 bits, groups of 64).scales"));
+}
+
+// Decoded values lie within what a step of the format can be off.
+TEST(Dequantize, IsNearTheInput) {
+  for (const QuantFormat& f : formats()) {
+    const std::vector<float> input = read_f32(stored("input.f32"));
+    const std::vector<float> back = read_f32(dequantize("layer", stored(f, "f32"), f));
+    for (std::size_t g = 0; g < input.size() / f.group_size; ++g) {
+      float high = -HUGE_VALF, low = HUGE_VALF;
+      for (std::size_t i = g * f.group_size; i < (g + 1) * f.group_size; ++i) {
+        high = std::max(high, input[i]);
+        low = std::min(low, input[i]);
+      }
+      // affine: half a step inside the range, a whole one at the far end, which the rounding of
+      // edge / scale may leave out. e2m1's widest step is 2 of 6, and its scale may be a factor
+      // sqrt 2 below amax / 6 (mx) or 1/16 (nv). e4m3's is 1/8 of the value (half of it: 1/16).
+      const float most = std::max(std::fabs(high), std::fabs(low));
+      // nvfp4's scales saturate past 2688 and lose their precision below 2^-6.
+      if (f.mode == QuantMode::nvfp4 && (most > 2688.0f || most < 6 * 0x1p-6f)) continue;
+      // No step is below 1e-7.
+      const float affine =
+          std::max((high - low) / static_cast<float>((1u << f.bits) - 1), 1e-7f) * 1.01f;
+      const float bound = f.mode == QuantMode::affine  ? affine
+                          : f.mode == QuantMode::mxfp8 ? most * 0.34f
+                                                       : most * 0.36f;
+      for (std::size_t i = g * f.group_size; i < (g + 1) * f.group_size; ++i) {
+        ASSERT_NEAR(back[i], input[i], bound) << golden_name(f, "f32") << i;
+      }
+    }
+  }
+}
+
+TEST(Dequantize, RequantisingIsCodingAndDecoding) {
+  std::vector<float> x(32);
+  for (unsigned i = 0; i < 32; ++i) x[i] = static_cast<float>(i % 16);
+  x[0] = 15;
+  x[1] = 0;
+  x[5] = 5.4f;  // rounds to 5 of 15 steps of 1
+  const Tensor t = Tensor::values("x", x, {1, 32});
+  const std::vector<float> out =
+      read_f32(requantize("x", t, {QuantMode::affine, 4, 32}, DType::F32));
+  x[5] = 5.0f;
+  EXPECT_EQ(out, x);
+}
+
+Tensor u32(const Shape& shape) {
+  return Tensor::stored("w", memory_storage(std::vector<std::byte>(numel(shape) * 4)), DType::U32,
+                        shape);
+}
+template <class F>
+Error caught(F f) {
+  try {
+    f();
+  } catch (const Error& e) {
+    return e;
+  }
+  ADD_FAILURE() << "nothing was thrown";
+  return Error(Code::usage, "");
+}
+
+TEST(QuantErrors, ShapesTypesAndFormats) {
+  const Tensor scales = Tensor::fill(DType::F32, {2, 2}, 1.0);
+  const QuantFormat affine{QuantMode::affine, 4, 64};
+  Error e = caught([&] { dequantize("layer", {u32({2, 8}), scales, scales}, affine); });
+  EXPECT_EQ(e.code(), Code::shape_mismatch);
+  EXPECT_THAT(e.sentence(), HasSubstr("layer: the scales of a quantised layer have the wrong "
+                                      "shape: expected [2, 1], found [2, 2]"));
+  EXPECT_THAT(e.advice(), HasSubstr("group_size"));
+  e = caught([&] { dequantize("layer", {scales, scales, scales}, affine); });
+  EXPECT_EQ(e.code(), Code::dtype_unsupported);
+  EXPECT_THAT(e.sentence(), HasSubstr("expected weight U32"));
+  e = caught([&] {
+    dequantize("layer", {u32({2, 8}), scales, scales}, {QuantMode::mxfp4, 4, 32});
+  });
+  EXPECT_THAT(e.sentence(), HasSubstr("expected weight U32, scales U8 and no biases"));
+  e = caught([&] {
+    dequantize("layer", {u32({2, 8}), scales, scales}, {QuantMode::affine, 7, 32});
+  });
+  EXPECT_EQ(e.code(), Code::config_invalid);
+  EXPECT_THAT(e.sentence(), HasSubstr("found bits 7, group_size 32"));
+  e = caught([&] { check_format({QuantMode::nvfp4, 4, 32}); });
+  EXPECT_THAT(e.sentence(), HasSubstr("nvfp4 quantisation has no such format"));
+  EXPECT_THAT(e.sentence(), HasSubstr("expected bits 4 and group_size 16"));
+  e = caught([&] { quantize("layer", Tensor::fill(DType::F32, {2, 40}, 0), affine); });
+  EXPECT_EQ(e.code(), Code::shape_mismatch);
+  e = caught([&] { quantize("layer", u32({2, 64}), affine); });
+  EXPECT_EQ(e.code(), Code::dtype_unsupported);
+}
+
+TEST(QuantErrors, ANumberThatIsNotFiniteIsNamed) {
+  std::vector<float> x(3 * 128);
+  std::iota(x.begin(), x.end(), 0.0f);
+  for (const auto& [value, word] :
+       {std::pair(std::nanf(""), "NaN"), std::pair(HUGE_VALF, "infinity"),
+        std::pair(-HUGE_VALF, "-infinity")}) {
+    x[2 * 128 + 77] = value;
+    for (const QuantFormat& f : formats()) {
+      for (const auto& [type, dtype] : types()) {
+        const Tensor values = Tensor::values("w", x, {3, 128}).cast(dtype);
+        const Error e = caught([&] { read_all(quantize("layer", values, f).scales); });
+        EXPECT_EQ(e.code(), Code::not_finite);
+        EXPECT_THAT(e.sentence(),
+                    HasSubstr("layer: a weight is not a finite number and cannot be quantised: "
+                              "expected finite numbers, found " +
+                              std::string(word) + " at [2, 77]"));
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace wb
