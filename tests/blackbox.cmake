@@ -3,6 +3,11 @@ add_test(NAME error_codes_are_tested
   COMMAND "${CMAKE_COMMAND}" -D "SOURCE_DIR=${CMAKE_SOURCE_DIR}"
           -P "${CMAKE_CURRENT_SOURCE_DIR}/check_error_codes.cmake")
 
+# The quantisers on another processor, emulated.
+add_test(NAME quantize_on_neon
+  COMMAND "${CMAKE_CURRENT_SOURCE_DIR}/neon/run.sh" "${CMAKE_BINARY_DIR}/neon")
+set_tests_properties(quantize_on_neon PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 900)
+
 # Debian's own python3 is the one that has python3-torch; any other serves for the rest.
 find_program(WB_PYTHON NAMES python3 PATHS /usr/bin NO_DEFAULT_PATH)
 find_program(WB_PYTHON NAMES python3)

@@ -6,6 +6,9 @@ _weightbridge() {
   COMPREPLY=()
   case $prev in
     --target) COMPREPLY=($(compgen -W 'auto exact stock shape-match' -- "$cur")); return ;;
+    --bits) COMPREPLY=($(compgen -W '2 3 4 5 6 8 auto' -- "$cur")); return ;;
+    --mode) COMPREPLY=($(compgen -W 'affine mxfp4 mxfp8 nvfp4' -- "$cur")); return ;;
+    --mix) COMPREPLY=($(compgen -W 'mixed_2_6 mixed_3_4 mixed_3_6 mixed_4_6' -- "$cur")); return ;;
     --dtype) COMPREPLY=($(compgen -W 'source f32 f16 bf16' -- "$cur")); return ;;
     --mtp) COMPREPLY=($(compgen -W 'drop keep' -- "$cur")); return ;;
     --expert-widths) COMPREPLY=($(compgen -W 'document smart' -- "$cur")); return ;;
@@ -13,19 +16,20 @@ _weightbridge() {
     --as) COMPREPLY=($(compgen -W 'mlx-lm swift' -- "$cur")); return ;;
     --prompt | --window | --max-windows | --max-tokens | --max-kl | --min-top1 | --max-abs) return ;;
     --max-perplexity-ratio) return ;;
-    --set | --prefix | --shard-size | --threads) return ;;
+    --set | --prefix | --shard-size | --threads | --group-size | --size) return ;;
   esac
   if [ "$COMP_CWORD" -eq 1 ]; then
     COMPREPLY=($(compgen -W 'inspect plan convert verify logits generate recipes --help --version' -- "$cur"))
     return
   fi
   local run='--tokens --tokenizer --as --threads'
+  local quant='--bits --group-size --mode --mix --quant-rules --size'
   local words=''
   case ${COMP_WORDS[1]} in
     inspect) words="$source --tensors" ;;
-    plan) words="$source $target" ;;
+    plan) words="$source $target $quant" ;;
     convert)
-      words="$source $target -o --output --tokenizer --calibrate --calibrate-steps"
+      words="$source $target $quant -o --output --tokenizer --calibrate --calibrate-steps"
       words="$words --shard-size --threads --no-sync --sha256"
       words="$words --no-crc --force --resume --consume"
       ;;

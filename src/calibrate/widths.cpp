@@ -111,16 +111,16 @@ std::vector<LayerWidths> measure_widths(const LoweredModel& model,
 
 std::vector<std::size_t> choose_widths(const std::vector<LayerWidths>& layers,
                                        std::uint64_t budget) {
-  struct Step {
+  struct Raise {
     double gain;  // error taken away per byte
     std::size_t layer, at;
-    bool operator<(const Step& o) const {  // ties: the earlier layer first
+    bool operator<(const Raise& o) const {  // ties: the earlier layer first
       return gain != o.gain ? gain < o.gain : layer > o.layer;
     }
   };
   std::vector<std::size_t> chosen(layers.size(), 0);
   std::vector<std::vector<std::size_t>> hulls;
-  std::priority_queue<Step> steps;
+  std::priority_queue<Raise> steps;
   std::uint64_t spent = 0;
   const auto push = [&](std::size_t l, std::size_t at) {
     if (at + 1 >= hulls[l].size()) return;
@@ -136,7 +136,7 @@ std::vector<std::size_t> choose_widths(const std::vector<LayerWidths>& layers,
     push(l, 0);
   }
   while (!steps.empty()) {
-    const Step step = steps.top();
+    const Raise step = steps.top();
     steps.pop();
     const std::vector<WidthError>& w = layers[step.layer].widths;
     const std::size_t from = hulls[step.layer][step.at], to = hulls[step.layer][step.at + 1];

@@ -16,7 +16,7 @@ namespace wb::cli {
 namespace {
 
 Error flags_error(const std::string& sentence, const std::string& advice) {
-  return std::move(Error(Code::usage, sentence).advice(advice));
+  return Error(Code::usage, sentence).advice(advice);
 }
 
 unsigned bits_of(const QuantFlags& flags, unsigned fallback) {
