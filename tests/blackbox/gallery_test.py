@@ -4,6 +4,8 @@ be wrong unseen; what only looks like a known layout is not taken for it. Needs 
 import json
 import os
 import re
+import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -377,6 +379,22 @@ class WrongSettings(GalleryTest):
     def test_none_is_accepted(self):
         (self.dir / "flips").mkdir()
         self.each(self.check)
+
+
+class Porting(GalleryTest):
+    def test_every_command_of_the_walk(self):
+        text = (SOURCE_DIR / "docs" / "porting.md").read_text()
+        commands = [shlex.split(c) for c in re.findall(r"^    ((?:weightbridge|cp) .*)$", text, re.M)]
+        self.assertEqual(commands.pop(0)[0], "cp")
+        for name in ("quipu-moe.pt", "quipu-moe.golden.safetensors"):
+            shutil.copy(GALLERY / name, self.dir)
+        outputs = [self.succeed(*command[1:], cwd=self.dir).stdout for command in commands]
+        self.assertEqual(len(commands), 7)
+        # What the page quotes.
+        said = " ".join(" ".join(outputs).split())
+        for quoted in ("routed experts: gate", "the shapes allow 2, 4, 6?", "17 questions",
+                       "solved: the recipe reproduces the reference", "verified: every check holds"):
+            self.assertIn(quoted, said)
 
 
 if __name__ == "__main__":
