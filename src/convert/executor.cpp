@@ -83,6 +83,7 @@ class Executor {
   std::optional<Task> choose_tile();
   std::optional<Task> choose_output_hash(std::uint64_t worth);
   std::optional<Task> choose_source_hash();
+  bool sources_behind() const;
   void execute(const Task& task, std::vector<std::byte>& buffer);
   void finish(const Task& task);
   void write_tile(const Output& output, std::uint64_t begin, std::uint64_t end,
@@ -217,6 +218,17 @@ std::optional<Task> Executor::choose_output_hash(std::uint64_t worth) {
   return std::nullopt;
 }
 
+// Whether the sources' hashes are behind the writing: a source goes only when both are through.
+bool Executor::sources_behind() const {
+  double hashed = 0, all = 0;
+  for (const HashStream& stream : sources_) {
+    hashed += static_cast<double>(stream.done);
+    all += static_cast<double>(stream.bytes.size());
+  }
+  return hashed * static_cast<double>(tensor_bytes_) <
+         all * static_cast<double>(tensor_bytes_done_);
+}
+
 std::optional<Task> Executor::choose_source_hash() {
   // Half of the threads at most, so that a model in many files does not wait for its hashes.
   if (hashing_sources_ >= std::max(1u, threads_ / 2)) return std::nullopt;
@@ -235,7 +247,10 @@ std::optional<Task> Executor::choose_source_hash() {
 // each other in the kernel, so a second one is no help while there is other work.
 std::optional<Task> Executor::choose() {
   std::optional<Task> task;
-  if (writing_ == 0) task = choose_tile();
+  // A single thread must not leave for last what says that a file is done.
+  if (threads_ == 1) task = choose_output_hash(kHashWorth);
+  if (!task && job_.consume && sources_behind()) task = choose_source_hash();
+  if (!task && writing_ == 0) task = choose_tile();
   if (!task) task = choose_output_hash(kHashWorth);
   if (!task) task = choose_source_hash();
   while (next_check_ < job_.checks.size() && execution_.skip_checks.at(next_check_)) ++next_check_;

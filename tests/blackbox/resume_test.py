@@ -163,7 +163,7 @@ class Interrupted(ProgramTest):
         self.assertEqual(self.left_beside(), [])
 
     def test_consume_deletes_what_is_used_up_and_can_be_resumed(self):
-        source = self.dir / "copy"
+        source = self.dir / "copy" / self.source.name  # the model card has the name
         shutil.copytree(self.source, source)
         self.cut_off("out", "--consume", files=8, source=source)
         gone = sorted(p.name for p in source.glob("*.consumed"))
@@ -184,7 +184,7 @@ class Interrupted(ProgramTest):
         self.assertEqual(len(run["consumed"]), 9)
 
     def test_a_consumed_source_cannot_be_made_up(self):
-        source = self.dir / "copy"
+        source = self.dir / "copy" / self.source.name  # the model card has the name
         shutil.copytree(self.source, source)
         partial = self.cut_off("out", "--consume", files=8, source=source)
         done = [json.loads(line)["name"] for line in (partial / "weightbridge.journal.0").read_text().split("\n")[1:]

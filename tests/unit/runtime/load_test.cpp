@@ -5,7 +5,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "quant/affine.h"
+#include "quant/groups.h"
 #include "unit/runtime/folder_writer.h"
 #include "unit/runtime/runtime_fixture.h"
 
@@ -128,11 +128,16 @@ TEST(Load, LayersOfTheirOwnWidthAndUnquantisedOnes) {
   f.write();
   const std::vector<float> before = f.logits();
   // lm_head decoded and stored plain; the config says so, or says nothing.
-  const AffineFormat format{4, 32};
+  const QuantFormat format{QuantMode::affine, 4, 32};
   auto decoded = [&](const std::string& path) {
     std::vector<float> out(f.words.at(path + ".weight").size() * 8);
-    dequantize_affine_row(f.words.at(path + ".weight"), f.floats.at(path + ".scales"),
-                          f.floats.at(path + ".biases"), format, DType::F32, out);
+    const auto bytes = [&](const char* part) {
+      return reinterpret_cast<const std::byte*>(f.floats.at(path + part).data());
+    };
+    dequantize_groups_plain(
+        format, DType::F32,
+        {f.words.at(path + ".weight").data(), bytes(".scales"), bytes(".biases")}, out.size() / 32,
+        out.data());
     return out;
   };
   const std::vector<float> head = decoded("lm_head");
@@ -148,7 +153,11 @@ TEST(Load, LayersOfTheirOwnWidthAndUnquantisedOnes) {
   const std::vector<float> plain = decoded(embed);
   std::vector<std::uint32_t> words(320 * 16);
   std::vector<float> scales(320), biases(320);
-  quantize_affine_row(plain, {8, 64}, DType::F32, words, scales, biases);
+  ASSERT_EQ(quantize_groups_plain({QuantMode::affine, 8, 64}, DType::F32,
+                                  reinterpret_cast<const std::byte*>(plain.data()), 320,
+                                  {words.data(), reinterpret_cast<std::byte*>(scales.data()),
+                                   reinterpret_cast<std::byte*>(biases.data())}),
+            320u);
   f.words[embed + ".weight"] = words;
   f.shapes[embed + ".weight"] = {320, 16};
   f.put(embed + ".scales", {320, 1}, scales);
@@ -233,7 +242,7 @@ TEST(LoadErrors, ConfigsThatCannotBeRead) {
   f.config = good;
   f.config["quantization"]["mode"] = "mxfp4";
   f.write();
-  EXPECT_THAT(f.error().sentence(), HasSubstr("expected affine, found mxfp4"));
+  EXPECT_THAT(f.error().sentence(), HasSubstr("is not stored as mxfp4 quantisation is"));
   f.config["quantization"] = {{"bits", 4}, {"group_size", 64}};
   f.write();
   EXPECT_EQ(f.error().code(), Code::shape_mismatch);
