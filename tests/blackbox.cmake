@@ -41,6 +41,7 @@ endfunction()
 wb_blackbox(cli cli_test.py)
 wb_blackbox(cli_live cli_live_test.py)
 wb_blackbox(cli_docs cli_docs.py ARGS "$<TARGET_FILE:weightbridge>" "${CMAKE_SOURCE_DIR}/share")
+wb_blackbox(quantise quantise_test.py)
 wb_blackbox(reference_size variants_test.py TORCH ARGS ReferenceSize)
 wb_blackbox(variants variants_test.py TORCH ARGS Variants)
 
