@@ -1,6 +1,6 @@
 // What a ModelSpec must have and what contradicts itself, refused when the spec is built:
 // see spec.h. A clash names both fields with their values. A field that another one leaves
-// without effect is no clash when it is harmless to ignore (the epsilon of a norm that is
+// without effect is no clash when it is harmless to ignore (an epsilon of a norm that is
 // not there, a width of layers that do not occur); one that says what the model would then
 // not compute (a bias without its projection, a factor without its rope) is.
 #include <fmt/format.h>
@@ -242,10 +242,6 @@ void validate_weights(const RouterSpec& r) {
   validate_clamp(r.weight_clamp, "router.weight_clamp");
   in_range(r.norm_eps >= 0.0, "router.norm_eps", r.norm_eps, "a number that is not negative");
   in_range(r.norm_min >= 0.0, "router.norm_min", r.norm_min, "a number that is not negative");
-  if (!r.norm_topk_prob && r.norm_eps != 0.0) {
-    clash("router.norm_topk_prob = false", field("router.norm_eps", r.norm_eps),
-          "it is added to the sum by which weights are normalised");
-  }
   if (!r.norm_topk_prob && r.norm_min != 0.0) {
     clash("router.norm_topk_prob = false", field("router.norm_min", r.norm_min),
           "it bounds the sum by which weights are normalised");
