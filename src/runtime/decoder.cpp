@@ -267,6 +267,7 @@ std::vector<ForwardResult> Decoder::forward_batch(
 }
 
 Decoder Decoder::with_spec(const ModelSpec& spec) const {
+  validate(spec);  // before its layers are counted
   const std::vector<CanonicalTensor> wanted = canonical_tensors(spec);
   const bool same = wanted.size() == impl_->weights.size() &&
                     std::all_of(wanted.begin(), wanted.end(), [&](const CanonicalTensor& t) {
