@@ -380,17 +380,17 @@ struct WbRope {
     /// x: [batch, heads, tokens, dims]; offset: the first token's position, or one per row.
     func callAsFunction(_ x: MLXArray, offset: RoPEOffset) -> MLXArray {
         if !asOne { return rotated(x, offset) }
-        let (B, heads, L, each) = (x.dim(0), x.dim(1), x.dim(2), x.dim(3))
+        let (B, heads, L, perHead) = (x.dim(0), x.dim(1), x.dim(2), x.dim(3))
         var y = x
         if reorder {
-            y = y.reshaped(B, heads, L, 2, each / 2).swappedAxes(-1, -2)
-                .reshaped(B, heads, L, each)
+            y = y.reshaped(B, heads, L, 2, perHead / 2).swappedAxes(-1, -2)
+                .reshaped(B, heads, L, perHead)
         }
-        y = rotated(y.transposed(0, 2, 1, 3).reshaped(B, 1, L, heads * each), offset)
-        y = y.reshaped(B, L, heads, each).transposed(0, 2, 1, 3)
+        y = rotated(y.transposed(0, 2, 1, 3).reshaped(B, 1, L, heads * perHead), offset)
+        y = y.reshaped(B, L, heads, perHead).transposed(0, 2, 1, 3)
         if reorder {
-            y = y.reshaped(B, heads, L, each / 2, 2).swappedAxes(-1, -2)
-                .reshaped(B, heads, L, each)
+            y = y.reshaped(B, heads, L, perHead / 2, 2).swappedAxes(-1, -2)
+                .reshaped(B, heads, L, perHead)
         }
         return y
     }
