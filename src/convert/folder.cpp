@@ -11,10 +11,12 @@
 #include <algorithm>
 #include <cerrno>
 #include <charconv>
+#include <chrono>
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
 #include <system_error>
+#include <thread>
 
 #include "base/checked.h"
 #include "base/error.h"
@@ -72,24 +74,47 @@ void sync_folder(const std::string& path) {
   throw Error(Code::output_exists, sentence).file(destination).advice(advice);
 }
 
-// Folders that conversions to `name` left in `parent` when their process died.
-std::vector<std::string> stale_folders(const std::string& parent, const std::string& name) {
-  std::vector<std::string> stale;
+// The partial folders of conversions to `name` in `parent`, by whether their process is gone.
+struct Partials {
+  std::vector<std::string> stale, live;
+};
+Partials partial_folders(const std::string& parent, const std::string& name) {
+  Partials found;
   std::string prefix = "." + name + kPartial;
   std::error_code ignored;
   for (const fs::directory_entry& entry : fs::directory_iterator(parent, ignored)) {
-    std::string found = entry.path().filename().string();
-    if (!found.starts_with(prefix)) continue;
+    std::string file = entry.path().filename().string();
+    if (!file.starts_with(prefix)) continue;
     pid_t pid = 0;
-    const char* end = found.data() + found.size();
-    auto parsed = std::from_chars(found.data() + prefix.size(), end, pid);
+    const char* end = file.data() + file.size();
+    auto parsed = std::from_chars(file.data() + prefix.size(), end, pid);
     if (parsed.ec != std::errc() || parsed.ptr != end || pid <= 0) continue;
     // Our own number can only be an earlier process's, as in containers it often is.
     bool gone = pid == ::getpid() || (::kill(pid, 0) != 0 && errno == ESRCH);
-    if (gone) stale.push_back(entry.path().string());
+    (gone ? found.stale : found.live).push_back(entry.path().string());
   }
-  std::sort(stale.begin(), stale.end());
-  return stale;
+  std::sort(found.stale.begin(), found.stale.end());
+  return found;
+}
+
+// What can be gone on with, or swept away. A process that was told to end may take a moment
+// (the other ranks of one that died): to go on with its work, wait for it.
+std::vector<std::string> stale_folders(const std::string& parent, const std::string& name,
+                                       const Continuation& continuation) {
+  constexpr int kTries = 100;
+  for (int tries = 0;; ++tries) {
+    Partials found = partial_folders(parent, name);
+    const auto same =
+        std::find_if(found.live.begin(), found.live.end(),
+                     [&](const std::string& path) { return has_journal(path, continuation.job); });
+    if (!continuation.adopt || same == found.live.end()) return found.stale;
+    if (tries == kTries) {
+      throw Error(Code::unfinished, "another process is at work on this very conversion")
+          .file(*same)
+          .advice("Wait for it, or end it and run this again.");
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  }
 }
 
 // Takes `path` over from what is stale: true when a folder of this job was there and is now at
@@ -235,7 +260,7 @@ PartialFolder::PartialFolder(const std::string& destination, bool force,
     }
   }
   std::string path = parent_ + "/." + name + kPartial + std::to_string(::getpid());
-  const bool adopted = adopt(stale_folders(parent_, name), path, continuation);
+  const bool adopted = adopt(stale_folders(parent_, name, continuation), path, continuation);
   if (!adopted && ::mkdir(path.c_str(), 0777) != 0) {
     throw_write_error(destination, errno, "cannot be created beside its final place");
   }
