@@ -11,8 +11,7 @@ def flips(path, kind, value):
     if isinstance(value, bool):
         return [not value]
     if isinstance(value, int):
-        least = 1 if path == "moe.moe_layer_freq" else 0
-        return [value + 1] + ([value - 1] if value > least else [])
+        return [value + 1] + ([value - 1] if value > 0 else [])
     if isinstance(value, float):
         if path.endswith("eps"):
             # What people confuse: 1e-5, 1e-6, 1e-8.

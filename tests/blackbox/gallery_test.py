@@ -230,6 +230,8 @@ class Traps(GalleryTest):
         extra = {
             # The published latent is normed; the published query path is of low rank.
             ("smol-deepseek", "model_state"): {"model.layers.0.self_attn.kv_a_layernorm.weight": 5},
+            # A norm before the head, which this layout has not.
+            ("mla-experiments",): {"norm.weight": 24},
             # A gate on a shared expert, as other models with norms per head have it.
             ("minimind",): {"model.layers.0.mlp.shared_expert_gate.weight": 20},
             # A learned mix of earlier outputs in place of the residual stream.
@@ -267,6 +269,11 @@ class Traps(GalleryTest):
                 state[key] = 1.0 / 500000.0 ** (torch.arange(0, 4, 2) / 4)
         path = self.altered("deepseekv3-minimal", frequencies, ["model_state_dict"])
         self.assertIn("rope frequencies", self.not_taken(path, "recipe_check_failed")["sentence"])
+
+        def table(state):
+            for key in [k for k in state if k.endswith("cos_cached")]:
+                state[key] = state[key] ** 2
+        self.not_taken(self.altered("mla-experiments", table), "recipe_check_failed")
 
     def test_a_model_that_is_not_causal(self):
         import torch
