@@ -16,17 +16,24 @@ def flips(path, kind, value):
         if path.endswith("eps"):
             # What people confuse: 1e-5, 1e-6, 1e-8.
             return [1e-5 if value != 1e-5 else 1e-6] + ([0.0] if value else [])
+        if path == "router.norm_min":
+            return [100.0]  # more than any sum of weights: it acts
         if value == 0.0:
             return [0.5]
         return [value * 1.25, value * 0.5]
     return []
 
 
+def mixtures(spec):
+    """Which layers are mixtures."""
+    return [l for l in range(spec["num_hidden_layers"])
+            if spec["moe.n_routed_experts"] and l >= spec["moe.first_k_dense_replace"] and spec["moe.moe_layer_freq"]
+            and l % spec["moe.moe_layer_freq"] == spec.get("moe.moe_layer_offset", 0)]
+
+
 def dense_layers(spec):
     """Whether a layer of this model is not a mixture."""
-    return any(not (spec["moe.n_routed_experts"] and l >= spec["moe.first_k_dense_replace"]
-                    and l % spec["moe.moe_layer_freq"] == spec.get("moe.moe_layer_offset", 0))
-               for l in range(spec["num_hidden_layers"]))
+    return len(mixtures(spec)) < spec["num_hidden_layers"]
 
 
 def dead(spec, path):
@@ -115,6 +122,11 @@ def equivalent(name, spec, path, value):
         return EQUIVALENT[name, path]
     if path in ("ask.max_position_embeddings", "ask.max_seq_len", "ask.context"):
         return dead(spec, "max_position_embeddings")
+    if path.startswith("moe.") and path in spec and mixtures({**spec, path: value}) == mixtures(spec) \
+            and path in ("moe.first_k_dense_replace", "moe.moe_layer_freq", "moe.moe_layer_offset"):
+        return "the same layers are mixtures"
+    if path == "own_final_norm" and value and spec["norm.kind"] == "rms":
+        return "the final norm is then RMS too, of another small epsilon, which the last state's size hides"
     field = YARN_ASKS.get(path, path)
     if field in YARN_ASKS.values() and spec["rope.scaling"] == "yarn" and value \
             and yarn_range({**spec, field: value}) == yarn_range(spec):
