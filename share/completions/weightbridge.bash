@@ -36,8 +36,8 @@ _weightbridge() {
     logits) words="$source $run --text --hidden -o --output" ;;
     generate) words="$source $run --prompt --max-tokens" ;;
     recipes)
-      if [ "$COMP_CWORD" -eq 2 ]; then words='show check new --json --help'
-      else words='--prefix --flat -o --output --json --help'; fi
+      if [ "$COMP_CWORD" -eq 2 ]; then words='show check new solve --json --help'
+      else words="$source --reference --flat -o --output --threads --json --help"; fi
       ;;
   esac
   if [[ $cur == -* ]] || { [ "${COMP_WORDS[1]}" = recipes ] && [ "$COMP_CWORD" -eq 2 ]; }; then

@@ -5,6 +5,7 @@
 #include "cli/cli.h"
 #include "cli/output.h"
 #include "cli/recipes_new.h"
+#include "cli/recipes_solve.h"
 #include "cli/texts.h"
 #include "recipe/recipe.h"
 #include "recipe/shipped.h"
@@ -143,6 +144,7 @@ void add_recipes(CLI::App& app, Session& session) {
   checker->callback(
       [&session, file] { session.run = [&session, file] { return check(*file, session.json); }; });
   add_recipes_new(*command, session);
+  add_recipes_solve(*command, session);
 }
 
 }  // namespace wb::cli

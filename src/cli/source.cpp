@@ -1,8 +1,6 @@
 // See source.h.
 #include "cli/source.h"
 
-#include <map>
-
 namespace wb::cli {
 
 std::string not_a_flag(const std::string& value) {
@@ -67,8 +65,7 @@ Recognition recognise_source(const SourceFlags& flags, const Checkpoint& checkpo
   return recognise(checkpoint, only, flags.prefix);
 }
 
-CanonicalModel apply_source(const SourceFlags& flags, const Recognition& recognition,
-                            const Checkpoint& checkpoint) {
+std::map<std::string, std::string> parse_settings(const SourceFlags& flags) {
   std::map<std::string, std::string> settings;
   for (const std::string& text : flags.settings) {
     const std::size_t equals = text.find('=');
@@ -83,7 +80,12 @@ CanonicalModel apply_source(const SourceFlags& flags, const Recognition& recogni
           .advice("Give one of the two values.");
     }
   }
-  return apply(recognition, checkpoint, settings);
+  return settings;
+}
+
+CanonicalModel apply_source(const SourceFlags& flags, const Recognition& recognition,
+                            const Checkpoint& checkpoint) {
+  return apply(recognition, checkpoint, parse_settings(flags));
 }
 
 LoweredModel lower_source(const TargetFlags& flags, const CanonicalModel& model,

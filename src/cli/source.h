@@ -3,6 +3,7 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -29,8 +30,10 @@ struct TargetFlags {
 void add_target_flags(CLI::App& command, TargetFlags& flags);
 
 Checkpoint open_source(const SourceFlags& flags);
-// Throws Code::usage for a setting that is not key=value or given twice, and what recognise() does.
+// Throws what recognise() does.
 Recognition recognise_source(const SourceFlags& flags, const Checkpoint& checkpoint);
+// The --set flags. Throws Code::usage for one that is not key=value or is given twice.
+std::map<std::string, std::string> parse_settings(const SourceFlags& flags);
 CanonicalModel apply_source(const SourceFlags& flags, const Recognition& recognition,
                             const Checkpoint& checkpoint);
 // `calibration` is for stock; it may be null and must outlive the call.

@@ -122,7 +122,8 @@ struct Decoder::Impl {
 
   ModelSpec spec;
   ops::Kernels kernels;
-  Weights weights;
+  std::shared_ptr<const Weights> held;  // shared by decoders that differ in spec
+  const Weights& weights;
   ops::RopeTable rope;
   std::vector<BoundBlock> blocks;
   BoundNorm norm;
@@ -130,10 +131,10 @@ struct Decoder::Impl {
   std::vector<MtpHead> mtp;
 
   Impl(const CanonicalModel& model, const DecoderOptions& options)
-      : spec(model.spec), kernels(options.kernels) {
+      : Impl(model.spec, options.kernels, checked_weights(model, options.threads)) {}
+  Impl(const ModelSpec& with, ops::Kernels kind, std::shared_ptr<const Weights> read)
+      : spec(with), kernels(kind), held(std::move(read)), weights(*held) {
     check_covered(spec);
-    check_complete(model);
-    weights = read_weights(model, options.threads);
     rope = rope_table(spec);
     const std::size_t hidden = spec.hidden_size;
     for (std::uint64_t l = 0; l < spec.num_hidden_layers; ++l) {
@@ -151,6 +152,13 @@ struct Decoder::Impl {
                      bind_linear(weights, name + ".combine", 2 * hidden),
                      bind_block(weights, spec, name + ".block", spec.moe.n_routed_experts > 0)});
     }
+  }
+
+  static std::shared_ptr<const Weights> checked_weights(const CanonicalModel& model,
+                                                        unsigned threads) {
+    check_covered(model.spec);
+    check_complete(model);
+    return std::make_shared<const Weights>(read_weights(model, threads));
   }
 
   BlockContext context(unsigned threads) const { return {spec, rope, kernels, threads}; }
@@ -245,6 +253,7 @@ struct Decoder::Impl {
 
 Decoder::Decoder(const CanonicalModel& model, const DecoderOptions& options)
     : impl_(std::make_unique<const Impl>(model, options)) {}
+Decoder::Decoder(std::unique_ptr<const Impl> impl) : impl_(std::move(impl)) {}
 Decoder::~Decoder() = default;
 Decoder::Decoder(Decoder&&) noexcept = default;
 Decoder& Decoder::operator=(Decoder&&) noexcept = default;
@@ -279,6 +288,41 @@ std::vector<ForwardResult> Decoder::forward_batch(
   parallel_for(sequences.size(), options.threads,
                [&](std::size_t i, unsigned) { out[i] = forward(sequences[i], one); });
   return out;
+}
+
+Decoder Decoder::with_spec(const ModelSpec& spec) const {
+  const std::vector<CanonicalTensor> wanted = canonical_tensors(spec);
+  const bool same = wanted.size() == impl_->weights.size() &&
+                    std::all_of(wanted.begin(), wanted.end(), [&](const CanonicalTensor& t) {
+                      auto it = impl_->weights.find(t.name);
+                      return it != impl_->weights.end() && it->second.size() == numel(t.shape);
+                    });
+  if (!same) {
+    throw Error(Code::spec_invalid, "this description calls for other tensors than those at hand")
+        .advice("Apply the recipe again with these settings.");
+  }
+  return Decoder(std::make_unique<const Impl>(spec, impl_->kernels, impl_->held));
+}
+
+std::vector<float> Decoder::embed(std::span<const std::uint32_t> tokens) const {
+  return impl_->embed(tokens, 0);
+}
+
+void Decoder::run_layer(std::size_t l, std::vector<float>& h, unsigned threads,
+                        std::vector<float>* middle) const {
+  WB_CHECK(l < impl_->blocks.size() && h.size() % impl_->spec.hidden_size == 0);
+  LayerCache cache;
+  run_block(impl_->context(threads), impl_->blocks[l], h.data(), h.size() / impl_->spec.hidden_size,
+            cache, nullptr, middle);
+}
+
+std::vector<float> Decoder::run_head(std::vector<float> h, unsigned threads) const {
+  const std::size_t n = h.size() / impl_->spec.hidden_size;
+  WB_CHECK(h.size() == n * impl_->spec.hidden_size);
+  if (impl_->norm.present) {
+    apply_norm(impl_->context(threads), impl_->norm, h.data(), h.data(), n);
+  }
+  return impl_->logits(h.data(), n, threads);
 }
 
 }  // namespace wb

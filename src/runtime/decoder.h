@@ -78,6 +78,10 @@ class Decoder {
   Decoder(Decoder&&) noexcept;
   Decoder& operator=(Decoder&&) noexcept;
 
+  // The same weights, shared and not copied, under another description that calls for the same
+  // tensors: for trying settings. Throws Code::spec_invalid where it calls for others.
+  Decoder with_spec(const ModelSpec& spec) const;
+
   const ModelSpec& spec() const;
   std::uint64_t parameters() const;
 
@@ -93,8 +97,19 @@ class Decoder {
   std::vector<ForwardResult> forward_batch(std::span<const std::vector<std::uint32_t>> sequences,
                                            const ForwardOptions& options = {}) const;
 
+  // The steps of forward(), so that each can be run alone from another program's state.
+  // The residual stream [tokens, hidden_size] before the first layer.
+  std::vector<float> embed(std::span<const std::uint32_t> tokens) const;
+  // h [tokens, hidden_size], a whole sequence from position 0, becomes what layer `l` makes of
+  // it; `middle`, when not null, what it is between attention and feed-forward network.
+  void run_layer(std::size_t l, std::vector<float>& h, unsigned threads,
+                 std::vector<float>* middle = nullptr) const;
+  // Logits [tokens, vocab_size] of the residual stream h [tokens, hidden_size] after all layers.
+  std::vector<float> run_head(std::vector<float> h, unsigned threads) const;
+
  private:
   struct Impl;
+  explicit Decoder(std::unique_ptr<const Impl> impl);
   std::unique_ptr<const Impl> impl_;
 };
 

@@ -1,0 +1,256 @@
+// The stages and the verdict; see solve.h.
+#include "solve/solve.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "base/error.h"
+#include "base/threads.h"
+#include "solve/equivalence.h"
+
+namespace wb {
+
+namespace {
+
+using nlohmann::json;
+
+// Windows of the search: enough tokens to see every kind of choice, few enough to run a
+// thousand readings; the verdict takes the whole reference.
+constexpr std::size_t kMostSequences = 8, kMostTokens = 128;
+constexpr std::size_t kFirstSequences = 8;
+constexpr std::size_t kFewSequences = 2, kFewTokens = 12;
+constexpr std::size_t kManySequences = 4, kManyTokens = 64;
+constexpr double kStageWork = 3e10;  // multiply-adds; seconds on two cores
+constexpr double kLastWork = 6e10;
+constexpr std::size_t kMostFrames = 4096;  // readings of the weights that are tried for a fit
+
+class Solver {
+ public:
+  Solver(const Recognition& recognition, const Checkpoint& checkpoint,
+         const std::map<std::string, std::string>& settings, const Checkpoint& reference,
+         const SolveOptions& options)
+      : reference_(reference),
+        options_(options),
+        threads_(options.threads > 0 ? options.threads : default_threads()),
+        unknowns_(unknowns_of(questions(recognition, checkpoint, settings))),
+        space_(recognition, checkpoint, settings, unknowns_),
+        evidence_(read_evidence(reference, kMostSequences, kMostTokens)) {
+    for (const Unknown& u : unknowns_) fields_.push_back({u, std::nullopt, {}});
+    reports_.resize(fields_.size());
+  }
+
+  Solution run() {
+    at_ = fitting_start();
+    const std::shared_ptr<const Decoder> held = space_.read(at_).decoder;
+    const Decoder& any = *held;
+    check_sizes(any);
+    for (const View& view : views(any)) stage(view);
+    verdict(any);
+    return std::move(out_);
+  }
+
+ private:
+  Assignment first_values(const ModelSpec& spec) const {
+    Assignment out;
+    for (const Unknown& u : unknowns_) out.push_back(values_to_try(u, spec).front());
+    return out;
+  }
+
+  // An assignment that the weights fit: the usual values, or the fewest changes of them.
+  Assignment fitting_start() const {
+    const Assignment usual = first_values({});
+    std::vector<Assignment> frontier = {usual};
+    std::map<std::string, bool> seen;
+    std::size_t tried = 0;
+    while (!frontier.empty() && tried < kMostFrames) {
+      std::vector<Assignment> next;
+      for (const Assignment& at : frontier) {
+        if (!seen.emplace(key_of(at), true).second || ++tried > kMostFrames) continue;
+        if (space_.read(at).decoder != nullptr) return at;
+        for (std::size_t u = 0; u < unknowns_.size(); ++u) {
+          if (!unknowns_[u].structural || at[u] != usual[u]) continue;
+          for (const json& value : values_to_try(unknowns_[u], {})) {
+            if (value == usual[u]) continue;
+            next.push_back(at);
+            next.back()[u] = value;
+          }
+        }
+      }
+      frontier = std::move(next);
+    }
+    space_.model(usual);  // throws what is wrong with the usual values
+    WB_BUG("a reading that cannot be run was applied");
+  }
+
+  void check_sizes(const Decoder& any) const {
+    auto need = [&](const char* name, std::size_t found, std::uint64_t wanted) {
+      if (found == 0 || found == wanted) return;
+      throw Error(Code::shape_mismatch, "the reference does not fit this model")
+          .file(reference_.path)
+          .tensor(name)
+          .expected("a last axis of " + std::to_string(wanted))
+          .actual(std::to_string(found))
+          .advice("Export it from the model whose checkpoint is solved.");
+    };
+    need("logits", evidence_.vocab, any.spec().vocab_size);
+    need("hidden.0", evidence_.hidden_size, any.spec().hidden_size);
+  }
+
+  // The stages, each on what those before it could not tell.
+  std::vector<View> views(const Decoder& any) const {
+    using enum View::Kind;
+    std::vector<View> out;
+    auto add = [&](View::Kind kind, std::size_t sequences, std::size_t tokens) {
+      out.emplace_back(kind, evidence_, sequences, tokens, any);
+    };
+    const bool hidden = evidence_.hidden.size() == any.spec().num_hidden_layers;
+    if (hidden) add(head, kFewSequences, kFewTokens);
+    if (!evidence_.middle.empty() && !evidence_.hidden.empty()) {
+      add(middles, kFirstSequences, 1);
+      add(middles, kFewSequences, kFewTokens);
+      add(middles, kManySequences, kManyTokens);
+    }
+    if (!evidence_.hidden.empty()) {
+      add(blocks, kFirstSequences, 1);
+      add(blocks, kFewSequences, kFewTokens);
+      add(blocks, kManySequences, kManyTokens);
+    } else {
+      add(logits, kFirstSequences, 1);
+    }
+    add(logits, kFewSequences, kFewTokens);
+    add(logits, kManySequences, kManyTokens);
+    add(logits, kMostSequences, kMostTokens);
+    return out;
+  }
+
+  std::vector<std::size_t> open_in(const View& view, bool all) const {
+    std::vector<std::size_t> out;
+    for (std::size_t f = 0; f < fields_.size(); ++f) {
+      if (view.first_token_only() && fields_[f].unknown.later) continue;
+      if (view.kind() == View::Kind::head && !fields_[f].unknown.head) continue;
+      if (all || !fields_[f].decided()) out.push_back(f);
+    }
+    return out;
+  }
+
+  void stage(const View& view) {
+    if (options_.progress) options_.progress(view.name());
+    const bool last = view.kind() == View::Kind::logits && !view.first_token_only();
+    Search search(space_, view, fields_, threads_, last ? kLastWork : kStageWork);
+    std::vector<std::size_t> open = open_in(view, false);
+    bool solved = search.look(at_).fit.solved;
+    if (!solved && !open.empty()) {
+      at_ = search.descend(at_, open);
+      solved = search.look(at_).fit.solved;
+    }
+    if (!solved && open.size() < open_in(view, true).size()) {
+      // What earlier stages settled may have been settled wrongly.
+      std::vector<Field> before = fields_;
+      open = open_in(view, true);
+      for (std::size_t f : open) fields_[f].left.reset();
+      const Assignment other = search.descend(at_, open);
+      if (search.look(other).fit.score < search.look(at_).fit.score - 0.1) {
+        at_ = other;
+        solved = search.look(at_).fit.solved;
+      } else {
+        fields_ = std::move(before);
+        open = open_in(view, false);
+      }
+    }
+    StageReport report{view.name(), {}, 0, {}};
+    std::vector<std::vector<Tried>> tried;
+    if (solved) {
+      at_ = search.decide(at_, open, tried);
+    } else {
+      tried = search.table(at_, open);
+    }
+    report.fit = search.look(at_).fit;
+    report.looks = search.looks();
+    out_.looks += report.looks;
+    for (std::size_t i = 0; i < open.size(); ++i) {
+      const std::size_t f = open[i];
+      if (fields_[f].decided()) report.decided.push_back(fields_[f].unknown.key);
+      reports_[f].stage = out_.stages.size();
+      reports_[f].tried = std::move(tried[i]);
+    }
+    out_.stages.push_back(std::move(report));
+  }
+
+  void verdict(const Decoder& any) {
+    out_.model = space_.model(at_);
+    const Decoder decoder(out_.model);
+    out_.comparison = compare_reference(decoder, reference_, 0x1p-24, threads_);
+    out_.checks = judge(out_.comparison, {});
+    out_.solved = all_pass(out_.checks);
+    if (!evidence_.hidden.empty()) layers(decoder);
+    for (std::size_t f = 0; f < fields_.size(); ++f) {
+      FieldReport& report = reports_[f];
+      report.unknown = fields_[f].unknown;
+      report.value = at_[f];
+      if (at_[f].is_number_float()) {
+        report.formula = formula_of(at_[f].get<double>(), out_.model.spec);
+      }
+      if (out_.solved) equivalents(f, any);
+      out_.fields.push_back(std::move(report));
+    }
+  }
+
+  void layers(const Decoder& decoder) {
+    const View view(View::Kind::blocks, evidence_, kManySequences, kManyTokens, decoder);
+    for (double units : view.worst_by_layer(view.predict(decoder, threads_))) {
+      if (!out_.parts_at && !(units <= 1)) out_.parts_at = out_.layers.size();
+      out_.layers.push_back({units, units <= 1});
+    }
+    out_.head_parts =
+        !out_.solved && !out_.parts_at && out_.layers.size() == out_.model.spec.num_hidden_layers;
+  }
+
+  void equivalents(std::size_t f, const Decoder& any) {
+    if (!fields_[f].left || fields_[f].left->size() < 2) return;
+    const View view(View::Kind::logits, evidence_, kMostSequences, kMostTokens, any);
+    const std::vector<float> chosen = view.predict(*space_.read(at_).decoder, threads_);
+    for (const json& value : *fields_[f].left) {
+      if (value == at_[f]) continue;
+      Assignment other = at_;
+      other[f] = value;
+      const Reading reading = space_.read(other);
+      if (reading.decoder == nullptr) continue;
+      FieldReport::Same same{value, "", "", 0};
+      const std::vector<float> logits = view.predict(*reading.decoder, threads_);
+      for (std::size_t i = 0; i < logits.size(); ++i) {
+        same.logits_apart = std::max(same.logits_apart, std::fabs(static_cast<double>(logits[i]) -
+                                                                  static_cast<double>(chosen[i])));
+      }
+      const std::string& key = fields_[f].unknown.key;
+      if (!fields_[f].unknown.setting) {
+        same.proof = why_same(key, out_.model, space_.model(other));
+      } else if (compare(out_.model.spec, reading.decoder->spec()).empty() &&
+                 same.logits_apart == 0) {
+        same.proof = "the recipe makes the same model of both";
+      }
+      if (same.proof.empty()) same.would_tell = what_would_tell(key);
+      reports_[f].same.push_back(std::move(same));
+    }
+  }
+
+  const Checkpoint& reference_;
+  const SolveOptions& options_;
+  const unsigned threads_;
+  const std::vector<Unknown> unknowns_;
+  const Space space_;
+  const Evidence evidence_;
+  std::vector<Field> fields_;
+  std::vector<FieldReport> reports_;
+  Assignment at_;
+  Solution out_;
+};
+
+}  // namespace
+
+Solution solve(const Recognition& recognition, const Checkpoint& checkpoint,
+               const std::map<std::string, std::string>& settings, const Checkpoint& reference,
+               const SolveOptions& options) {
+  return Solver(recognition, checkpoint, settings, reference, options).run();
+}
+
+}  // namespace wb

@@ -1,0 +1,377 @@
+// The list of usual values; see unknowns.h. A field that ModelSpec gains needs a row
+// here only when its words are not all of what is usual.
+#include "solve/unknowns.h"
+
+#include <algorithm>
+#include <cmath>
+#include <functional>
+#include <limits>
+
+#include "base/error.h"
+
+namespace wb {
+
+namespace {
+
+using nlohmann::json;
+using Values = std::vector<json>;
+using Make = std::function<Values(const ModelSpec&)>;
+
+double num(std::uint64_t v) { return static_cast<double>(v); }
+
+// Epsilons of published code: its own, LayerNorm's default, RMSNorm's default (of f32).
+Values epsilons(const ModelSpec&) {
+  return {1e-6,  1e-5, 1e-8, static_cast<double>(std::numeric_limits<float>::epsilon()),
+          1e-12, 1e-7, 1e-9, 1e-4,
+          1e-3,  0.0};
+}
+Values bases(const ModelSpec&) {
+  return {10000.0, 500000.0, 1e6, 100000.0, 50000.0, 5e6, 1e7, 1000.0, 20000.0, 160000.0, 8e6};
+}
+// Without the numbers that equal `number`, which another entry stands for already.
+Values without(Values values, double number) {
+  if (number == 0) return values;
+  std::erase_if(values, [&](const json& v) {
+    return v.get<double>() != 0 && std::fabs(v.get<double>() - number) <= 1e-15 * number;
+  });
+  return values;
+}
+Values scales(const ModelSpec& s) {
+  const AttentionSpec& a = s.attention;
+  const double nope = num(a.qk_nope_head_dim), rope = num(a.qk_rope_head_dim);
+  const double heads = std::max(1.0, num(a.num_attention_heads));
+  Values out = {0.0};  // (nope + rope)^-0.5
+  for (double width : {nope, rope, num(a.v_head_dim), num(s.hidden_size) / heads,
+                       num(a.kv_lora_rank), num(s.hidden_size), num(a.q_lora_rank),
+                       (nope + rope) * heads, nope + rope + num(a.v_head_dim)}) {
+    if (width > 0) out.push_back(1 / std::sqrt(width));
+  }
+  out.push_back(1.0);
+  for (double width : {nope + rope, nope, rope}) {
+    if (width > 0) out.push_back(1 / width);
+  }
+  return without(out, nope + rope > 0 ? 1 / std::sqrt(nope + rope) : 0.0);
+}
+// 0 is the other scale, so that number itself is not tried again.
+Values scales_rope(const ModelSpec& s) {
+  Values out = scales(s);
+  const double sum = num(s.attention.qk_nope_head_dim + s.attention.qk_rope_head_dim);
+  if (sum > 0) out.push_back(1 / std::sqrt(sum));
+  return without(out, sum > 0 ? s.scale_nope() : 0.0);
+}
+Values latent_factors(const ModelSpec& s) {
+  const double rank = num(s.attention.kv_lora_rank), hidden = num(s.hidden_size);
+  Values out = {1.0};
+  if (rank == 0) return out;
+  for (double v : {std::sqrt(hidden / rank), std::sqrt(rank), 1 / std::sqrt(rank),
+                   std::sqrt(rank / hidden), std::sqrt(hidden)}) {
+    out.emplace_back(v);
+  }
+  return out;
+}
+Values key_factors(const ModelSpec& s) {
+  Values out = {1.0};
+  for (std::uint64_t n : {s.attention.num_attention_heads, s.attention.qk_rope_head_dim,
+                          s.attention.qk_nope_head_dim}) {
+    if (n == 0) continue;
+    for (double v : {1 / num(n), 1 / std::sqrt(num(n)), std::sqrt(num(n))}) out.emplace_back(v);
+  }
+  return out;
+}
+Values shared_scales(const ModelSpec& s) {
+  Values out = {1.0};
+  for (int n = 2; n <= 8; ++n) out.emplace_back(1.0 / n);
+  for (double v : {0.1, 0.3, 0.7, 0.0, 2.0}) out.emplace_back(v);
+  if (s.router.num_experts_per_tok > 0) {
+    out.emplace_back(1.0 / num(s.router.num_experts_per_tok + 1));
+  }
+  return out;
+}
+Values routed_factors(const ModelSpec& s) {
+  Values out = {1.0, 2.5, 16.0, 2.0, 0.5, 1.5, 2.446, 2.827, 1.8, 0.1};
+  const double k = num(s.router.num_experts_per_tok), e = num(s.moe.n_routed_experts);
+  if (k > 0) {
+    for (double v : {k, 1 / k, std::sqrt(k), 1 / std::sqrt(k), e, 1 / e, e / k}) {
+      out.emplace_back(v);
+    }
+  }
+  return out;
+}
+Values wholes(std::uint64_t from, std::uint64_t to) {
+  Values out;
+  for (std::uint64_t v = from; v <= to; ++v) out.emplace_back(v);
+  return out;
+}
+// The divisors of n, small ones first.
+Values divisors(std::uint64_t n) {
+  Values out;
+  for (std::uint64_t v = 1; v <= n && v <= 1024; ++v) {
+    if (n % v == 0) out.emplace_back(v);
+  }
+  return out;
+}
+Values contexts(const ModelSpec& s) {
+  Values out = {s.max_position_embeddings};
+  for (std::uint64_t v = 128; v <= 131072; v *= 2) out.emplace_back(v);
+  return out;
+}
+Make only(Values values) {
+  return [values](const ModelSpec&) { return values; };
+}
+
+struct Row {
+  const char* path;
+  bool later, structural;
+  double least, most;  // of a real number; 0, 0 = as listed only
+  Make values;         // empty: the field's words, or true and false
+};
+
+const std::vector<Row>& rows() {
+  static const std::vector<Row> table = {
+      {"rope.layout", true, false, 0, 0, nullptr},
+      {"rope.base", true, false, 10, 1e9, bases},
+      {"rope.scaling", true, false, 0, 0, only({"none", "linear", "yarn"})},
+      {"rope.factor", true, false, 0.1, 200, only({1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 40.0, 64.0})},
+      {"rope.original_max_position_embeddings", true, false, 0, 0, contexts},
+      {"rope.beta_fast", true, false, 0, 0, only({32.0, 16.0, 64.0})},
+      {"rope.beta_slow", true, false, 0, 0, only({1.0, 2.0, 0.5})},
+      {"rope.mscale", true, false, 0.01, 10, only({1.0, 0.707, 0.0, 0.8})},
+      {"rope.mscale_all_dim", true, false, 0.01, 10, only({0.0, 1.0, 0.707, 0.8})},
+      {"attention.softmax_scale", true, false, 1e-4, 20, scales},
+      {"attention.softmax_scale_rope", true, false, 1e-4, 20, scales_rope},
+      {"attention.rope_key_from", true, true, 0, 0, nullptr},
+      {"attention.rope_key_factor", true, false, 1e-4, 1e4, key_factors},
+      {"attention.rope_keys", true, true, 0, 0, nullptr},
+      {"attention.kv_latent_factor", false, false, 1e-3, 1e3, latent_factors},
+      {"attention.q_norm.eps", true, false, 1e-13, 0.1, epsilons},
+      {"attention.q_norm.eps_outside_root", true, false, 0, 0, nullptr},
+      {"attention.q_head_norm.eps", true, false, 1e-13, 0.1, epsilons},
+      {"attention.q_head_norm.eps_outside_root", true, false, 0, 0, nullptr},
+      {"attention.k_head_norm.eps", true, false, 1e-13, 0.1, epsilons},
+      {"attention.k_head_norm.eps_outside_root", true, false, 0, 0, nullptr},
+      {"attention.q_norm.kind", true, true, 0, 0, only({"none", "rms", "layer"})},
+      {"attention.q_head_norm.kind", true, true, 0, 0, only({"none", "rms", "layer"})},
+      {"attention.k_head_norm.kind", true, true, 0, 0, only({"none", "rms", "layer"})},
+      {"attention.num_key_value_heads", false, true, 0, 0,
+       [](const ModelSpec& s) { return divisors(s.attention.num_attention_heads); }},
+      {"attention.num_attention_heads", false, true, 0, 0,
+       [](const ModelSpec& s) { return divisors(s.hidden_size); }},
+      {"moe.shared_scale", false, false, 1e-3, 1e3, shared_scales},
+      {"moe.first_k_dense_replace", false, true, 0, 0,
+       [](const ModelSpec& s) { return wholes(0, s.num_hidden_layers); }},
+      {"moe.moe_layer_freq", false, true, 0, 0,
+       [](const ModelSpec& s) {
+         return wholes(1, std::max<std::uint64_t>(1, s.num_hidden_layers));
+       }},
+      {"router.num_experts_per_tok", false, false, 0, 0,
+       [](const ModelSpec& s) {
+         return wholes(1, std::clamp<std::uint64_t>(s.moe.n_routed_experts, 1, 64));
+       }},
+      // Tied first: where the weights allow it, the two are one matrix.
+      {"tie_word_embeddings", false, true, 0, 0, only({true, false})},
+      {"router.score", false, false, 0, 0, nullptr},
+      {"router.expert_bias", false, true, 0, 0, nullptr},
+      {"router.norm_topk_prob", false, false, 0, 0, nullptr},
+      {"router.norm_eps", false, false, 1e-21, 1, only({0.0, 1e-20, 1e-6, 1e-8, 1e-9, 1e-12})},
+      {"router.routed_scaling_factor", false, false, 1e-3, 1e3, routed_factors},
+      {"router.n_group", false, false, 0, 0,
+       [](const ModelSpec& s) { return divisors(s.moe.n_routed_experts); }},
+      {"router.topk_group", false, false, 0, 0,
+       [](const ModelSpec& s) {
+         return wholes(1, std::clamp<std::uint64_t>(s.router.n_group, 1, 64));
+       }},
+      {"router.group_score", false, false, 0, 0, nullptr},
+      {"router.group_mask", false, false, 0, 0, nullptr},
+  };
+  return table;
+}
+
+Row by_last_part(const std::string& path) {
+  const std::string last = path.substr(path.rfind('.') + 1);
+  if (last == "eps") return {"", false, false, 1e-13, 0.1, epsilons};
+  if (last == "eps_outside_root") return {"", false, false, 0, 0, nullptr};
+  // silu_clipped is what one loader makes of silu: no source computes it.
+  if (last == "activation") {
+    return {"", false, false, 0, 0, only({"silu", "gelu_erf", "gelu_tanh", "relu"})};
+  }
+  if (last == "kind") return {"", false, true, 0, 0, only({"rms", "layer", "none"})};
+  return {"", false, true, 0, 0, nullptr};
+}
+
+Row row_of(const std::string& path) {
+  for (const Row& row : rows()) {
+    if (path == row.path) return row;
+  }
+  return by_last_part(path);
+}
+
+// The groups below do nothing after the last layer; anything else may.
+bool acts_in_head(const std::string& path) {
+  for (const char* group :
+       {"attention.", "rope.", "moe.", "router.", "dense.", "mtp", "positions"}) {
+    if (path.starts_with(group)) return false;
+  }
+  return true;
+}
+
+const FieldInfo& field_of(const std::string& path) {
+  for (const FieldInfo& field : spec_fields()) {
+    if (field.path == path) return field;
+  }
+  WB_BUG("an unknown that is no field");
+}
+
+bool same_value(const json& a, const json& b) {
+  if (!a.is_number() || !b.is_number()) return a == b;
+  const double x = a.get<double>(), y = b.get<double>();
+  return x == y || std::fabs(x - y) <= 4e-16 * std::fabs(x);
+}
+
+void add_once(Values& out, const json& value) {
+  for (const json& known : out) {
+    if (same_value(known, value)) return;
+  }
+  out.push_back(value);
+}
+
+}  // namespace
+
+std::vector<Unknown> unknowns_of(const std::vector<Question>& questions) {
+  std::vector<Unknown> out;
+  for (const Question& q : questions) {
+    Unknown u;
+    u.key = q.key;
+    u.help = q.help;
+    u.setting = q.kind == Question::Kind::setting;
+    u.head = u.setting;
+    if (u.setting) {
+      // The default first: it is the recipe's own guess.
+      add_once(u.listed, q.default_value);
+      for (const json& value : q.candidates) add_once(u.listed, value);
+      u.real = q.default_value.is_number_float() && q.candidates.empty();
+      const double value = u.real ? std::fabs(q.default_value.get<double>()) : 0;
+      u.least = value > 0 ? value * 1e-3 : 1e-6;
+      u.most = value > 0 ? value * 1e3 : 1e3;
+    } else {
+      const Row row = row_of(q.key);
+      u.later = row.later;
+      u.structural = row.structural;
+      u.head = acts_in_head(q.key);
+      u.real = row.most > 0;
+      u.least = row.least;
+      u.most = row.most;
+    }
+    out.push_back(std::move(u));
+  }
+  return out;
+}
+
+std::vector<json> values_to_try(const Unknown& unknown, const ModelSpec& spec) {
+  if (!unknown.listed.empty()) return unknown.listed;
+  const FieldInfo& field = field_of(unknown.key);
+  const Row row = row_of(unknown.key);
+  Values out;
+  if (row.values) {
+    for (const json& value : row.values(spec)) add_once(out, value);
+  } else if (field.kind == FieldKind::boolean) {
+    out = {false, true};
+  } else if (field.kind == FieldKind::enumeration) {
+    for (const std::string& word : field.enum_values) out.emplace_back(word);
+  } else if (field.kind == FieldKind::reals) {
+    out = {json::array()};
+  } else if (field.kind == FieldKind::real) {
+    out = {1.0, 0.0};
+  }
+  const json was = [&] {
+    std::string p = "/" + unknown.key;
+    std::replace(p.begin(), p.end(), '.', '/');
+    return to_json(spec).at(json::json_pointer(p));
+  }();
+  if (out.empty()) out = {was};
+  return out;
+}
+
+namespace {
+
+struct Dimension {
+  const char* name;
+  std::uint64_t value;
+};
+std::vector<Dimension> dimensions(const ModelSpec& s) {
+  const AttentionSpec& a = s.attention;
+  return {{"qk_nope_head_dim", a.qk_nope_head_dim},
+          {"qk_rope_head_dim", a.qk_rope_head_dim},
+          {"(qk_nope_head_dim + qk_rope_head_dim)", a.qk_nope_head_dim + a.qk_rope_head_dim},
+          {"v_head_dim", a.v_head_dim},
+          {"num_attention_heads", a.num_attention_heads},
+          {"hidden_size", s.hidden_size},
+          {"kv_lora_rank", a.kv_lora_rank},
+          {"q_lora_rank", a.q_lora_rank},
+          {"num_experts_per_tok", s.router.num_experts_per_tok},
+          {"n_routed_experts", s.moe.n_routed_experts},
+          {"num_hidden_layers", s.num_hidden_layers}};
+}
+struct Power {
+  double exponent;
+  const char* text;
+};
+constexpr Power kPowers[] = {
+    {-0.5, "^-0.5"}, {0.5, "^0.5"}, {-1, "^-1"}, {1, ""}, {-0.25, "^-0.25"}};
+
+bool near(double a, double b, double distance) {
+  return std::fabs(a - b) <= distance * std::fabs(b);
+}
+void decimals(double value, double distance, std::vector<NamedNumber>& out) {
+  for (int digits = 1; digits <= 4; ++digits) {
+    const double unit = std::pow(10.0, std::floor(std::log10(value)) - digits + 1);
+    const double rounded = std::stod(json(std::round(value / unit) * unit).dump());
+    // Through text, so that 0.3 is 0.3 and not three tenths of a rounded unit.
+    char text[32];
+    std::snprintf(text, sizeof text, "%.*e", digits - 1, value);
+    const double exact = std::strtod(text, nullptr);
+    if (near(exact, value, distance) || near(rounded, value, distance)) {
+      out.push_back({exact, json(exact).dump()});
+      return;
+    }
+  }
+}
+
+}  // namespace
+
+std::vector<NamedNumber> simple_forms(double value, double distance, const ModelSpec& spec) {
+  std::vector<NamedNumber> out;
+  if (!(value > 0) || !std::isfinite(value)) return out;
+  for (const Dimension& d : dimensions(spec)) {
+    if (d.value < 2) continue;
+    for (const Power& p : kPowers) {
+      const double v = std::pow(num(d.value), p.exponent);
+      if (near(v, value, distance)) out.push_back({v, d.name + std::string(p.text)});
+    }
+  }
+  for (int q = 1; q <= 12; ++q) {
+    for (int p = 1; p <= 12; ++p) {
+      const double v = static_cast<double>(p) / q;
+      if (std::fabs(v - value) <= distance * value && (p == 1 || q == 1)) {
+        out.push_back(
+            {v, q == 1 ? std::to_string(p) : std::to_string(p) + "/" + std::to_string(q)});
+      }
+    }
+  }
+  decimals(value, distance, out);
+  return out;
+}
+
+std::string formula_of(double value, const ModelSpec& spec) {
+  if (!(value > 0)) return "";
+  for (const Dimension& d : dimensions(spec)) {
+    if (d.value < 2) continue;
+    for (const Power& p : kPowers) {
+      if (p.exponent != 1 && near(std::pow(num(d.value), p.exponent), value, 1e-14)) {
+        return d.name + std::string(p.text);
+      }
+    }
+  }
+  return "";
+}
+
+}  // namespace wb

@@ -1,0 +1,48 @@
+// What solve varies: one unknown for each open field of [model] and each setting that
+// only a default answers, with the values to try. Owns the list of usual values for
+// every field of ModelSpec that weights can't tell; runs nothing.
+#pragma once
+
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "recipe/recipe.h"
+
+namespace wb {
+
+struct Unknown {
+  std::string key;  // field path, or setting
+  bool setting = false;
+  std::string help;
+  std::vector<nlohmann::json> listed;  // the recipe's own candidates; empty = the usual values
+  // Without effect on the first token of a sequence, which attends to itself alone: it only turns
+  // or weighs queries and keys.
+  bool later = false;
+  // May act between the last hidden state and the logits.
+  bool head = false;
+  // May change which canonical tensors there are, so that the recipe is applied again.
+  bool structural = true;
+  // A real number that may be found by minimisation when no usual value fits: between these.
+  bool real = false;
+  double least = 0, most = 0;
+};
+
+std::vector<Unknown> unknowns_of(const std::vector<Question>& questions);
+
+// The values to try for `unknown` in a model of these dimensions, most usual first, each once.
+// Never empty.
+std::vector<nlohmann::json> values_to_try(const Unknown& unknown, const ModelSpec& spec);
+
+// A number with the formula that it is, e.g. {0.25, "qk_nope_head_dim^-0.5"} or {2.5, "2.5"}.
+struct NamedNumber {
+  double value;
+  std::string text;
+};
+// Simple forms within `distance` (relative) of `value`, simplest first: short decimals, small
+// fractions, powers of the model's dimensions.
+std::vector<NamedNumber> simple_forms(double value, double distance, const ModelSpec& spec);
+// The formula in the dimensions that `value` is to f64 rounding; "" when none.
+std::string formula_of(double value, const ModelSpec& spec);
+
+}  // namespace wb
