@@ -57,6 +57,8 @@ wb_blackbox(verify_export verify_test.py TORCH ARGS Export)
 
 # The gallery: recipes of public layouts against PyTorch witnesses, and every setting wrong once.
 wb_blackbox(gallery gallery_test.py ARGS Agreement)
+wb_blackbox(solve_gallery solve_test.py TORCH ARGS Gallery)
+wb_blackbox(solve_refusals solve_test.py TORCH ARGS Refusals)
 wb_blackbox(gallery_wrong_settings gallery_test.py ARGS WrongSettings)
 
 # Published layouts: golden logits of real MLX, every form they are stored in, and impostors.

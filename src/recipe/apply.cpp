@@ -261,7 +261,7 @@ void Application::shapes() {
   }
 }
 
-void Application::model(const Overrides& overrides) {
+void Application::state(const Overrides& overrides) {
   for (const FieldRule& rule : recipe_.model) {
     if (rule.open) continue;
     located(rule.place, "the model's " + rule.path, [&] {
@@ -280,6 +280,10 @@ void Application::model(const Overrides& overrides) {
     });
   }
   for (const auto& [path, value] : overrides.fields) set_field(model_.spec, path, value);
+}
+
+void Application::model(const Overrides& overrides) {
+  state(overrides);
   try {
     validate(model_.spec);
   } catch (Error& error) {

@@ -19,6 +19,7 @@ class Application {
                      const Overrides& overrides);
   // questions.cpp: what is left to be said
   std::vector<Question> questions(const std::map<std::string, std::string>& settings);
+  ModelSpec stated(const std::map<std::string, std::string>& settings, const Overrides& overrides);
 
  private:
   // apply.cpp: what the model is
@@ -33,7 +34,8 @@ class Application {
   void indices();
   void shapes();
   void check_shape(const ShapeRule& rule, const SourceTensor& tensor);
-  void model(const Overrides& overrides);
+  void state(const Overrides& overrides);  // the model description, as far as it is said
+  void model(const Overrides& overrides);  // and held to be one
   // conditions.cpp
   void refusals(bool early);
   void assertions();

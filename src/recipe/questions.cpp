@@ -70,11 +70,13 @@ std::vector<nlohmann::json> Application::candidates(const AskRule& ask) {
   if (!ask.candidates.empty()) return ask.candidates;
   if (!ask.choices.empty()) return ask.choices;
   if (ask.default_value.is_boolean()) return {false, true};
-  if (!ask.default_value.is_number_integer() || ask.minimum == nullptr || ask.maximum == nullptr) {
-    return {};
+  if (!ask.default_value.is_number_integer() || ask.minimum == nullptr) return {};
+  const std::int64_t low = static_cast<std::int64_t>(std::ceil(eval_.real(*ask.minimum)));
+  std::int64_t high = low + kMostWhole;
+  if (ask.maximum != nullptr) {
+    const std::int64_t limit = static_cast<std::int64_t>(std::floor(eval_.real(*ask.maximum)));
+    if (limit >= low) high = limit;
   }
-  std::int64_t low = static_cast<std::int64_t>(std::ceil(eval_.real(*ask.minimum)));
-  std::int64_t high = static_cast<std::int64_t>(std::floor(eval_.real(*ask.maximum)));
   std::vector<nlohmann::json> out;
   for (std::int64_t v = low; v <= high && v < low + kMostWhole; ++v) out.emplace_back(v);
   return out;
@@ -82,7 +84,14 @@ std::vector<nlohmann::json> Application::candidates(const AskRule& ask) {
 
 std::vector<Question> Application::questions(const std::map<std::string, std::string>& given) {
   settings(given, {});
-  dims();
+  // A default that does not fit leaves some dimensions unknown; limits need the others.
+  for (const DimRule& rule : recipe_.dims) {
+    try {
+      eval_.scalars[rule.slot] = eval_.eval(*rule.expr);
+    } catch (const Error&) {
+    } catch (const MissingSource&) {
+    }
+  }
   std::vector<Question> out;
   for (const FieldRule& rule : recipe_.model) {
     if (!rule.open) continue;
@@ -96,12 +105,25 @@ std::vector<Question> Application::questions(const std::map<std::string, std::st
     const AskRule& ask = recipe_.asks[i];
     if (model_.settings[i].origin != "default") continue;
     const ScalarName& name = recipe_.scalars[ask.slot];
-    std::vector<nlohmann::json> values =
-        located(name.place, "the limits of " + name.name, [&] { return candidates(ask); });
     out.push_back(
-        {Question::Kind::setting, name.name, ask.help, ask.default_value, std::move(values)});
+        {Question::Kind::setting, name.name, ask.help, ask.default_value, candidates(ask)});
   }
   return out;
+}
+
+ModelSpec Application::stated(const std::map<std::string, std::string>& given,
+                              const Overrides& overrides) {
+  settings(given, overrides);
+  dims();
+  check_settings();
+  state(overrides);
+  return model_.spec;
+}
+
+ModelSpec stated_spec(const Recognition& recognition, const Checkpoint& checkpoint,
+                      const std::map<std::string, std::string>& settings,
+                      const Overrides& overrides) {
+  return Application(recognition, checkpoint).stated(settings, overrides);
 }
 
 std::vector<Question> questions(const Recognition& recognition, const Checkpoint& checkpoint,

@@ -85,6 +85,11 @@ struct Question {
   // true and false. Empty for other numbers.
   std::vector<nlohmann::json> candidates;
 };
+// What [model] says, with fields that are open and not in `overrides` at their defaults; not
+// validated, and no tensor is made. Throws where the dimensions contradict the checkpoint.
+ModelSpec stated_spec(const Recognition& recognition, const Checkpoint& checkpoint,
+                      const std::map<std::string, std::string>& settings,
+                      const Overrides& overrides);
 std::vector<Question> questions(const Recognition& recognition, const Checkpoint& checkpoint,
                                 const std::map<std::string, std::string>& settings);
 

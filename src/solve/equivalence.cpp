@@ -148,6 +148,10 @@ std::string why_same(const std::string& path, const CanonicalModel& chosen,
                         {"norm.", a.norm}}) {
     if (path.starts_with(n.prefix) && !path.ends_with(".kind")) return about_norm(path, n.norm);
   }
+  if (path == "max_position_embeddings" && a.positions == Positions::none &&
+      a.rope.scaling != RopeScaling::longrope) {
+    return "it says how long sequences may be, and enters no arithmetic";
+  }
   if (path.starts_with("rope.")) return about_rope(path, a);
   if (path.starts_with("router.")) return about_router(path, a, b, chosen);
   if (path == "tie_word_embeddings") return about_tying(chosen, other);
@@ -162,6 +166,16 @@ std::string why_same(const std::string& path, const CanonicalModel& chosen,
     return "the same layers are mixtures";
   }
   return "";
+}
+
+std::vector<JointlySame> jointly_same(const std::string& path, const ModelSpec& s) {
+  if (path != "router.score" || s.router.score != RouterScore::softmax_of_chosen ||
+      !no_bias_in_choice(s) || !no_groups(s)) {
+    return {};
+  }
+  return {{"softmax",
+           "with router.norm_topk_prob = true, since a softmax of all that is divided by the "
+           "chosen ones' sum is the softmax of the chosen"}};
 }
 
 std::string what_would_tell(const std::string& path) {

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "model/canonical.h"
 
@@ -13,6 +14,14 @@ namespace wb {
 // every input; "" when that is not proven. May read tensors.
 std::string why_same(const std::string& path, const CanonicalModel& chosen,
                      const CanonicalModel& other);
+
+// A value of the field `path` that computes the same together with a value of another field: what
+// it is, with its condition and proof in words.
+struct JointlySame {
+  std::string value;
+  std::string proof;
+};
+std::vector<JointlySame> jointly_same(const std::string& path, const ModelSpec& chosen);
 
 // What evidence could tell values of this field apart, in words.
 std::string what_would_tell(const std::string& path);

@@ -23,6 +23,7 @@ constexpr double kBetter = 1e-3;
 constexpr double kCertain = 6.0;
 constexpr double kLikely = 2.0;
 constexpr int kMostRounds = 40;
+constexpr std::size_t kMostNear = 48;
 
 Assignment with(Assignment at, std::size_t field, const json& value) {
   at[field] = value;
@@ -219,13 +220,46 @@ Assignment Search::descend(Assignment start, const std::vector<std::size_t>& ope
   return at;
 }
 
+// Below what rounding explains there is still a nearest: two epsilons that are wrong together hide
+// each other from moves of one. Tries every pair of values that rounding does not rule out.
+void Search::polish(Assignment& at, const std::vector<std::size_t>& open) {
+  for (int round = 0; round < kMostRounds && !spent(); ++round) {
+    if (sweep(at, open, kNone)) continue;
+    std::vector<std::pair<std::size_t, json>> near;
+    for (std::size_t field : open) {
+      if (fields_[field].decided()) continue;
+      for (const json& value : values(field, at)) {
+        const Look& seen = look(with(at, field, value));
+        const bool same = seen.fit.score == look(at).fit.score;
+        if (seen.fit.solved && !same) near.emplace_back(field, value);
+      }
+    }
+    std::vector<Assignment> pairs;
+    for (std::size_t i = 0; i < near.size() && i < kMostNear; ++i) {
+      for (std::size_t j = i + 1; j < near.size() && j < kMostNear; ++j) {
+        if (near[i].first == near[j].first) continue;
+        pairs.push_back(
+            with(with(at, near[i].first, near[i].second), near[j].first, near[j].second));
+      }
+    }
+    look_at_all(pairs);
+    const Assignment* best = &at;
+    for (const Assignment& pair : pairs) {
+      if (better(pair, *best)) best = &pair;
+    }
+    if (best == &at) return;
+    at = Assignment(*best);
+  }
+}
+
 std::vector<float> Search::predict(const Assignment& at) const {
   return view_.predict(*space_.read(at).decoder, threads_);
 }
 
 Assignment Search::decide(Assignment at, const std::vector<std::size_t>& open,
                           std::vector<std::vector<Tried>>& tried) {
-  // First to values that are nearer, as long as there are any: an epsilon far below the error of
+  polish(at, open);
+  // Then to values that are nearer, as long as there are any: an epsilon far below the error of
   // one number still shows in all of them together.
   for (int round = 0; round < kMostRounds; ++round) {
     bool moved = false;

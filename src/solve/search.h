@@ -68,6 +68,7 @@ class Search {
   bool sweeps(Assignment& at, const std::vector<std::size_t>& open, std::size_t held);
   bool kick(Assignment& at, const std::vector<std::size_t>& open);
   bool refine(Assignment& at, std::size_t field);
+  void polish(Assignment& at, const std::vector<std::size_t>& open);
   double minimum(Assignment at, std::size_t field);
   std::vector<float> predict(const Assignment& at) const;
 

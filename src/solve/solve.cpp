@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <set>
 
 #include "base/error.h"
 #include "base/threads.h"
@@ -22,6 +23,8 @@ constexpr std::size_t kFewSequences = 2, kFewTokens = 12;
 constexpr std::size_t kManySequences = 4, kManyTokens = 64;
 constexpr double kStageWork = 3e10;  // multiply-adds; seconds on two cores
 constexpr double kLastWork = 6e10;
+// One token says little about a router: what it can't settle, more tokens do.
+constexpr double kFirstWork = 5e9;
 constexpr std::size_t kMostFrames = 4096;  // readings of the weights that are tried for a fit
 
 class Solver {
@@ -41,6 +44,7 @@ class Solver {
 
   Solution run() {
     at_ = fitting_start();
+    trace_settings();
     const std::shared_ptr<const Decoder> held = space_.read(at_).decoder;
     const Decoder& any = *held;
     check_sizes(any);
@@ -50,36 +54,84 @@ class Solver {
   }
 
  private:
-  Assignment first_values(const ModelSpec& spec) const {
+  // The usual value of each unknown; some follow from dimensions that others decide.
+  Assignment first_values() const {
     Assignment out;
-    for (const Unknown& u : unknowns_) out.push_back(values_to_try(u, spec).front());
+    for (const Unknown& u : unknowns_) out.push_back(values_to_try(u, {}).front());
+    const ModelSpec spec = space_.stated(out);
+    for (std::size_t u = 0; u < unknowns_.size(); ++u) {
+      out[u] = values_to_try(unknowns_[u], spec).front();
+    }
     return out;
   }
 
-  // An assignment that the weights fit: the usual values, or the fewest changes of them.
-  Assignment fitting_start() const {
-    const Assignment usual = first_values({});
-    std::vector<Assignment> frontier = {usual};
-    std::map<std::string, bool> seen;
-    std::size_t tried = 0;
-    while (!frontier.empty() && tried < kMostFrames) {
-      std::vector<Assignment> next;
-      for (const Assignment& at : frontier) {
-        if (!seen.emplace(key_of(at), true).second || ++tried > kMostFrames) continue;
-        if (space_.read(at).decoder != nullptr) return at;
-        for (std::size_t u = 0; u < unknowns_.size(); ++u) {
-          if (!unknowns_[u].structural || at[u] != usual[u]) continue;
-          for (const json& value : values_to_try(unknowns_[u], {})) {
-            if (value == usual[u]) continue;
-            next.push_back(at);
-            next.back()[u] = value;
-          }
+  // Which fields each setting changes, by changing it.
+  void trace_settings() {
+    const ModelSpec now = space_.read(at_).decoder->spec();
+    for (std::size_t u = 0; u < unknowns_.size(); ++u) {
+      if (!unknowns_[u].setting) continue;
+      std::vector<json> others = values_to_try(unknowns_[u], now);
+      if (unknowns_[u].real) others.emplace_back(at_[u].get<double>() * 1.5 + 0.5);
+      std::vector<std::string> paths;
+      for (std::size_t i = 0; i < others.size() && paths.empty(); ++i) {
+        if (others[i] == at_[u]) continue;
+        Assignment changed = at_;
+        changed[u] = others[i];
+        const ModelSpec other = space_.stated(changed);
+        if (other.vocab_size == 0) continue;  // it does not fit the weights
+        for (const FieldDifference& d : compare(now, other)) {
+          paths.push_back(d.path);
         }
       }
-      frontier = std::move(next);
+      learn_from_fields(unknowns_[u], paths);
+      fields_[u].unknown = unknowns_[u];
+    }
+  }
+
+  // An assignment that the weights fit: the usual values with some changed, one after the other,
+  // each because it ends the complaint that the one before it left.
+  Assignment fitting_start() const {
+    const Assignment usual = first_values();
+    std::set<std::string> seen;
+    if (std::optional<Assignment> found = fit(usual, usual, space_.read(usual), seen)) {
+      return *found;
     }
     space_.model(usual);  // throws what is wrong with the usual values
     WB_BUG("a reading that cannot be run was applied");
+  }
+
+  std::optional<Assignment> fit(const Assignment& at, const Assignment& usual,
+                                const Reading& reading, std::set<std::string>& seen) const {
+    if (reading.decoder != nullptr) return at;
+    const ModelSpec spec = space_.stated(at);
+    for (std::size_t u = 0; u < unknowns_.size(); ++u) {
+      if (!unknowns_[u].structural || at[u] != usual[u]) continue;
+      for (const json& value : values_to_try(unknowns_[u], spec)) {
+        Assignment next = at;
+        next[u] = value;
+        if (value == usual[u] || seen.size() == kMostFrames || !seen.insert(key_of(next)).second) {
+          continue;
+        }
+        const Reading better = space_.read(next);
+        if (better.decoder == nullptr && !further(better, reading)) continue;
+        if (std::optional<Assignment> found = fit(next, usual, better, seen)) return found;
+      }
+    }
+    return std::nullopt;
+  }
+
+  // Whether a complaint comes later in the application of a recipe than another, or is the same
+  // with fewer names.
+  static bool further(const Reading& now, const Reading& before) {
+    auto rank = [](Code code) {
+      constexpr Code kOrder[] = {Code::dimension_mismatch,  Code::setting_invalid,
+                                 Code::shape_mismatch,      Code::spec_invalid,
+                                 Code::tensor_missing,      Code::canonical_missing,
+                                 Code::recipe_check_failed, Code::source_uncovered};
+      return std::find(std::begin(kOrder), std::end(kOrder), code) - std::begin(kOrder);
+    };
+    const auto a = rank(now.code), b = rank(before.code);
+    return a > b || (a == b && now.impossible.size() < before.impossible.size());
   }
 
   void check_sizes(const Decoder& any) const {
@@ -136,7 +188,10 @@ class Solver {
   void stage(const View& view) {
     if (options_.progress) options_.progress(view.name());
     const bool last = view.kind() == View::Kind::logits && !view.first_token_only();
-    Search search(space_, view, fields_, threads_, last ? kLastWork : kStageWork);
+    Search search(space_, view, fields_, threads_,
+                  last                      ? kLastWork
+                  : view.first_token_only() ? kFirstWork
+                                            : kStageWork);
     std::vector<std::size_t> open = open_in(view, false);
     bool solved = search.look(at_).fit.solved;
     if (!solved && !open.empty()) {
@@ -206,6 +261,11 @@ class Solver {
   }
 
   void equivalents(std::size_t f, const Decoder& any) {
+    if (!fields_[f].unknown.setting) {
+      for (JointlySame& joint : jointly_same(fields_[f].unknown.key, out_.model.spec)) {
+        reports_[f].same.push_back({joint.value, joint.proof, "", 0});
+      }
+    }
     if (!fields_[f].left || fields_[f].left->size() < 2) return;
     const View view(View::Kind::logits, evidence_, kMostSequences, kMostTokens, any);
     const std::vector<float> chosen = view.predict(*space_.read(at_).decoder, threads_);
@@ -222,11 +282,10 @@ class Solver {
                                                                   static_cast<double>(chosen[i])));
       }
       const std::string& key = fields_[f].unknown.key;
-      if (!fields_[f].unknown.setting) {
-        same.proof = why_same(key, out_.model, space_.model(other));
-      } else if (compare(out_.model.spec, reading.decoder->spec()).empty() &&
-                 same.logits_apart == 0) {
-        same.proof = "the recipe makes the same model of both";
+      const std::vector<FieldDifference> changed =
+          compare(out_.model.spec, reading.decoder->spec());
+      if (changed.size() == 1) {
+        same.proof = why_same(changed[0].path, out_.model, space_.model(other));
       }
       if (same.proof.empty()) same.would_tell = what_would_tell(key);
       reports_[f].same.push_back(std::move(same));
@@ -236,7 +295,7 @@ class Solver {
   const Checkpoint& reference_;
   const SolveOptions& options_;
   const unsigned threads_;
-  const std::vector<Unknown> unknowns_;
+  std::vector<Unknown> unknowns_;
   const Space space_;
   const Evidence evidence_;
   std::vector<Field> fields_;

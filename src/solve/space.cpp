@@ -58,6 +58,15 @@ Overrides Space::overrides(const Assignment& assignment) const {
   return out;
 }
 
+ModelSpec Space::stated(const Assignment& assignment) const {
+  try {
+    return stated_spec(recognition_, checkpoint_, settings_, overrides(assignment));
+  } catch (const Error& error) {
+    if (!rules_out(error.code())) throw;
+    return {};
+  }
+}
+
 CanonicalModel Space::model(const Assignment& assignment) const {
   return apply(recognition_, checkpoint_, settings_, overrides(assignment));
 }
@@ -101,10 +110,10 @@ Reading Space::read(const Assignment& assignment) const {
     for (std::size_t u = 0; u < unknowns_.size(); ++u) {
       if (!unknowns_[u].setting) set_field(spec, unknowns_[u].key, assignment[u]);
     }
-    return {std::make_shared<const Decoder>(base->with_spec(spec)), ""};
+    return {std::make_shared<const Decoder>(base->with_spec(spec)), "", {}};
   } catch (const Error& error) {
     if (!rules_out(error.code())) throw;
-    return {nullptr, error.sentence()};
+    return {nullptr, error.sentence(), error.code()};
   }
 }
 

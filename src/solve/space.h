@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "base/error.h"
 #include "recipe/recipe.h"
 #include "runtime/decoder.h"
 #include "solve/unknowns.h"
@@ -23,6 +24,7 @@ std::string key_of(const Assignment& assignment);
 struct Reading {
   std::shared_ptr<const Decoder> decoder;  // null when impossible
   std::string impossible;                  // one sentence
+  Code code = Code::spec_invalid;          // of that sentence
 };
 
 class Space {
@@ -33,6 +35,8 @@ class Space {
 
   // Safe from many threads. An error that the machine is to blame for is thrown on.
   Reading read(const Assignment& assignment) const;
+  // The description alone, not validated; the defaults where the values contradict the checkpoint.
+  ModelSpec stated(const Assignment& assignment) const;
   // As apply() gives it; throws.
   CanonicalModel model(const Assignment& assignment) const;
   const std::vector<Unknown>& unknowns() const { return unknowns_; }

@@ -266,8 +266,27 @@ std::vector<Unknown> unknowns_of(const std::vector<Question>& questions) {
   return out;
 }
 
+void learn_from_fields(Unknown& setting, const std::vector<std::string>& fields) {
+  setting.later = !fields.empty();
+  setting.head = fields.empty();
+  for (const std::string& path : fields) {
+    const Row row = row_of(path);
+    setting.later = setting.later && row.later;
+    setting.head = setting.head || acts_in_head(path);
+    if (!setting.real || row.most == 0 || !setting.usual_of.empty()) continue;
+    setting.usual_of = path;
+    setting.least = row.least;
+    setting.most = row.most;
+  }
+}
+
 std::vector<json> values_to_try(const Unknown& unknown, const ModelSpec& spec) {
-  if (!unknown.listed.empty()) return unknown.listed;
+  if (!unknown.listed.empty()) {
+    Values out = unknown.listed;
+    if (unknown.usual_of.empty()) return out;
+    for (const json& value : row_of(unknown.usual_of).values(spec)) add_once(out, value);
+    return out;
+  }
   const FieldInfo& field = field_of(unknown.key);
   const Row row = row_of(unknown.key);
   Values out;

@@ -16,6 +16,7 @@ struct Unknown {
   bool setting = false;
   std::string help;
   std::vector<nlohmann::json> listed;  // the recipe's own candidates; empty = the usual values
+  std::string usual_of;                // and then also the usual values of this field
   // Without effect on the first token of a sequence, which attends to itself alone: it only turns
   // or weighs queries and keys.
   bool later = false;
@@ -29,6 +30,9 @@ struct Unknown {
 };
 
 std::vector<Unknown> unknowns_of(const std::vector<Question>& questions);
+// What is known of a setting once the fields are known that it changes: it acts where they do, and
+// is given their usual values where the recipe lists none.
+void learn_from_fields(Unknown& setting, const std::vector<std::string>& fields);
 
 // The values to try for `unknown` in a model of these dimensions, most usual first, each once.
 // Never empty.
