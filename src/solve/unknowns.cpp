@@ -245,9 +245,13 @@ std::vector<Unknown> unknowns_of(const std::vector<Question>& questions) {
     u.setting = q.kind == Question::Kind::setting;
     u.head = u.setting;
     if (u.setting) {
-      // The default first: it is the recipe's own guess.
+      // The default first: it is the recipe's own guess. One out of range is none, as in drafts.
+      const auto& listed = q.candidates;
+      const bool guess = listed.empty() ||
+                         std::find(listed.begin(), listed.end(), q.default_value) != listed.end();
+      if (guess) add_once(u.listed, q.default_value);
+      for (const json& value : listed) add_once(u.listed, value);
       add_once(u.listed, q.default_value);
-      for (const json& value : q.candidates) add_once(u.listed, value);
       u.real = q.default_value.is_number_float() && q.candidates.empty();
       const double value = u.real ? std::fabs(q.default_value.get<double>()) : 0;
       u.least = value > 0 ? value * 1e-3 : 1e-6;
