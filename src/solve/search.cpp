@@ -68,11 +68,10 @@ std::vector<json> Search::values(std::size_t field, const Assignment& at) const 
   const Field& f = fields_[field];
   if (f.left) return *f.left;
   const Reading reading = space_.read(at);
-  std::vector<json> out = f.found;
-  if (reading.decoder != nullptr) {
-    for (json& value : values_to_try(f.unknown, reading.decoder->spec())) {
-      if (std::find(out.begin(), out.end(), value) == out.end()) out.push_back(std::move(value));
-    }
+  std::vector<json> out;
+  if (reading.decoder != nullptr) out = values_to_try(f.unknown, reading.decoder->spec());
+  for (const json& value : f.found) {
+    if (std::find(out.begin(), out.end(), value) == out.end()) out.push_back(value);
   }
   if (std::find(out.begin(), out.end(), at[field]) == out.end()) out.push_back(at[field]);
   return out;

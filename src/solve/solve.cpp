@@ -49,6 +49,7 @@ class Solver {
     const Decoder& any = *held;
     check_sizes(any);
     for (const View& view : views(any)) stage(view);
+    plain_key_factor();
     verdict(any);
     return std::move(out_);
   }
@@ -229,6 +230,23 @@ class Solver {
       reports_[f].tried = std::move(tried[i]);
     }
     out_.stages.push_back(std::move(report));
+  }
+
+  // A factor on the rope key is a factor on the scale of its scores, unless the key is normed after
+  // it. Of the two, the factor is the rarer: it becomes 1 where the scale can take it over.
+  void plain_key_factor() {
+    std::size_t factor = fields_.size(), scale = fields_.size();
+    for (std::size_t f = 0; f < fields_.size(); ++f) {
+      if (fields_[f].unknown.key == "attention.rope_key_factor") factor = f;
+      if (fields_[f].unknown.key == "attention.softmax_scale_rope") scale = f;
+    }
+    if (factor == fields_.size() || scale == fields_.size() || at_[factor] == 1.0) return;
+    const ModelSpec spec = space_.read(at_).decoder->spec();
+    if (spec.attention.k_head_norm.kind != NormKind::none) return;
+    const double whole = spec.scale_rope() * spec.attention.rope_key_factor;
+    const bool plain = std::fabs(whole - spec.scale_nope()) <= 1e-6 * whole;
+    at_[factor] = 1.0;
+    at_[scale] = plain ? 0.0 : whole;
   }
 
   void verdict(const Decoder& any) {
