@@ -223,7 +223,6 @@ Assignment Search::descend(Assignment start, const std::vector<std::size_t>& ope
 // each other from moves of one. Tries every pair of values that rounding does not rule out.
 void Search::polish(Assignment& at, const std::vector<std::size_t>& open) {
   for (int round = 0; round < kMostRounds && !spent(); ++round) {
-    if (sweep(at, open, kNone)) continue;
     std::vector<std::pair<std::size_t, json>> near;
     for (std::size_t field : open) {
       if (fields_[field].decided()) continue;
@@ -246,7 +245,8 @@ void Search::polish(Assignment& at, const std::vector<std::size_t>& open) {
     for (const Assignment& pair : pairs) {
       if (better(pair, *best)) best = &pair;
     }
-    if (best == &at) return;
+    // A pair may come nearer by chance: only one that is nearer beyond doubt is taken.
+    if (best == &at || view_.separation(predict(at), predict(*best)) > -kCertain) return;
     at = Assignment(*best);
   }
 }

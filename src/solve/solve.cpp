@@ -131,7 +131,15 @@ class Solver {
                                  Code::recipe_check_failed, Code::source_uncovered};
       return std::find(std::begin(kOrder), std::end(kOrder), code) - std::begin(kOrder);
     };
+    // Dimensions complain one at a time, each in a line of its own.
+    auto words = [](std::string text) {
+      std::erase_if(text, [](char c) { return c >= '0' && c <= '9'; });
+      return text;
+    };
     const auto a = rank(now.code), b = rank(before.code);
+    if (a == b && now.code == Code::dimension_mismatch) {
+      return words(now.impossible) != words(before.impossible);
+    }
     return a > b || (a == b && now.impossible.size() < before.impossible.size());
   }
 
@@ -256,6 +264,8 @@ class Solver {
     out_.checks = judge(out_.comparison, {});
     out_.solved = all_pass(out_.checks);
     if (!evidence_.hidden.empty()) layers(decoder);
+    // Hidden states are evidence too: a layer that does not follow from its input contradicts it.
+    out_.solved = out_.solved && !out_.parts_at;
     for (std::size_t f = 0; f < fields_.size(); ++f) {
       FieldReport& report = reports_[f];
       report.unknown = fields_[f].unknown;

@@ -19,6 +19,7 @@ bool rules_out(Code code) {
     case Code::dimension_mismatch:
     case Code::source_uncovered:
     case Code::recipe_check_failed:
+    case Code::model_refused:
     case Code::setting_invalid:
     case Code::tensor_missing:
     case Code::limit_exceeded:
