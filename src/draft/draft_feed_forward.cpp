@@ -124,20 +124,30 @@ void Drafter::router(std::vector<Module*>& modules, std::uint64_t experts) {
   // Which layers are mixtures.
   std::uint64_t layers = names_.counts.at("l");
   if (moe_layers_.size() < layers) {
-    std::uint64_t first = *moe_layers_.begin(), freq = 1;
-    if (moe_layers_.size() > 1) freq = *std::next(moe_layers_.begin()) - first;
-    for (std::uint64_t l = 0; l < layers; ++l) {
-      if ((l >= first && l % freq == 0) != (moe_layers_.count(l) != 0)) {
-        draft_.notes.push_back(
-            "Which layers are mixtures follows no rule that the model description has.");
-        break;
+    // The least step that gives these layers: with one mixture among three it is 2, not 1.
+    const std::uint64_t first = *moe_layers_.begin();
+    std::uint64_t freq = 1;
+    const auto fits = [&] {
+      for (std::uint64_t l = 0; l < layers; ++l) {
+        if ((l >= first && l % freq == first % freq) != (moe_layers_.count(l) != 0)) return false;
       }
+      return true;
+    };
+    while (freq <= layers && !fits()) ++freq;
+    if (freq > layers) {
+      freq = 1;
+      draft_.notes.push_back(
+          "Which layers are mixtures follows no rule that the model description has.");
     }
-    field("moe.first_k_dense_replace",
-          toml_string(fmt::format("first({})", term(spell(found->weight->pattern, {})))),
-          "the first layer with a router");
+    if (first >= freq) {
+      field("moe.first_k_dense_replace",
+            toml_string(fmt::format("first({})", term(spell(found->weight->pattern, {})))),
+            "the first layer with a router");
+    }
     if (freq > 1)
       field("moe.moe_layer_freq", std::to_string(freq), "every so manyth layer has a router");
+    if (first % freq != 0)
+      field("moe.moe_layer_offset", std::to_string(first % freq), "counted from this layer");
   }
   Ask top{"num_experts_per_tok",
           "0",

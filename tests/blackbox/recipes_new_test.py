@@ -19,6 +19,7 @@ BY_HAND = {
                   "projection is multiplied into the values; no shape and no name says either",
     "deepseekv3-minimal": "attention reads y - mean(y) + 1, which is folded into two matrices; no name says so",
     "torchtitan-v3": "YaRN leaves no trace in weights: the draft assumes none, and says so",
+    "mla-experiments": "matrices of attention are bare parameters stored [in, out], which a square one does not show",
     "deepseek-v3-int8": "INT8 codes with a scale beside each, and a shared expert in the router's divisor",
 }
 
