@@ -26,7 +26,8 @@ Values epsilons(const ModelSpec&) {
           1e-3,  0.0};
 }
 Values bases(const ModelSpec&) {
-  return {10000.0, 500000.0, 1e6, 100000.0, 50000.0, 5e6, 1e7, 1000.0, 20000.0, 160000.0, 8e6};
+  return {10000.0, 500000.0, 1e6,     100000.0, 50000.0, 5e6,
+          1e7,     1000.0,   20000.0, 160000.0, 8e6,     100.0};
 }
 // Without the numbers that equal `number`, which another entry stands for already.
 Values without(Values values, double number) {
