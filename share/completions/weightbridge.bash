@@ -27,7 +27,7 @@ _weightbridge() {
   local words=''
   case ${COMP_WORDS[1]} in
     inspect) words="$source --tensors" ;;
-    plan) words="$source $target $quant" ;;
+    plan) words="$source $target $quant --shard-size --ranks --estimate" ;;
     convert)
       words="$source $target $quant -o --output --tokenizer --calibrate --calibrate-steps"
       words="$words --shard-size --threads --no-sync --sha256"

@@ -5,6 +5,7 @@
 #include <map>
 
 #include "base/progress.h"
+#include "convert/layout.h"
 
 namespace wb::cli {
 
@@ -70,10 +71,10 @@ Sums sums_of(const LoweredModel& model) {
   Sums sums;
   sums.source_entries = model.account.size();
   sums.tensors = model.tensors.size();
+  sums.parameters = count_parameters(model);
   for (const TargetTensor& t : model.tensors) {
     (t.made_up ? sums.made_up : sums.mapped) += t.entries;
     sums.bytes += t.tensor.nbytes();
-    sums.parameters += t.tensor.numel();
     if (!t.exact) ++sums.lossy;
   }
   if (sums.source_entries > 0) {

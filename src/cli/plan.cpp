@@ -6,6 +6,7 @@
 #include "cli/account.h"
 #include "cli/calibration.h"
 #include "cli/cli.h"
+#include "cli/forecast.h"
 #include "cli/quantise_flags.h"
 #include "cli/source.h"
 
@@ -58,7 +59,8 @@ Json tensors_json(const std::vector<TargetTensor>& tensors) {
 }
 
 std::string text(const Checkpoint& checkpoint, const CanonicalModel& model,
-                 const LoweredModel& lowered, const std::optional<QuantSummary>& quant) {
+                 const LoweredModel& lowered, const std::optional<QuantSummary>& quant,
+                 const Forecast& files) {
   std::string out =
       bold(fmt::format("{} -> {}", printable(checkpoint.path), lowered.target)) + "\n";
   out +=
@@ -68,11 +70,11 @@ std::string text(const Checkpoint& checkpoint, const CanonicalModel& model,
   out += bold("tensors, and what each is made of") + "\n" + tensors_text(lowered.tensors);
   if (!lowered.extra.empty()) out += bold("mtp.safetensors") + "\n" + tensors_text(lowered.extra);
   return out + account_text(lowered) + losses_text(lowered) + quant_text(quant) +
-         "Nothing has been written.\n";
+         forecast_text(files) + "Nothing has been written.\n";
 }
 
 int plan(const SourceFlags& source, const TargetFlags& target, const CalibrationFlags& calibrate,
-         const QuantFlags& quant_flags, bool json) {
+         const QuantFlags& quant_flags, const ForecastFlags& forecast_flags, bool json) {
   check_quant_flags(quant_flags);
   const Checkpoint checkpoint = open_source(source);
   const CanonicalModel model =
@@ -82,8 +84,9 @@ int plan(const SourceFlags& source, const TargetFlags& target, const Calibration
   LoweredModel lowered = lower_source(target, model, values_of(calibration));
   lowered.reasons.insert(lowered.reasons.end(), remarks.begin(), remarks.end());
   const auto quant = quantise(quant_flags, lowered, 0);
+  const Forecast files = forecast(forecast_flags, lowered);
   if (!json) {
-    print(text(checkpoint, model, lowered, quant));
+    print(text(checkpoint, model, lowered, quant, files));
     return kDone;
   }
   print_json(Json{{"source", checkpoint.path},
@@ -99,6 +102,7 @@ int plan(const SourceFlags& source, const TargetFlags& target, const Calibration
                   {"account", account_json(lowered)},
                   {"losses", losses_json(lowered)},
                   {"quantization", quant_json(quant)},
+                  {"forecast", forecast_json(files)},
                   {"config", lowered.config}});
   return kDone;
 }
@@ -111,6 +115,7 @@ void add_plan(CLI::App& app, Session& session) {
     TargetFlags target;
     CalibrationFlags calibration;
     QuantFlags quant;
+    ForecastFlags forecast;
   };
   auto flags = std::make_shared<Flags>();
   CLI::App* command = app.add_subcommand(
@@ -120,10 +125,12 @@ void add_plan(CLI::App& app, Session& session) {
   add_target_flags(*command, flags->target);
   add_calibration_flags(*command, flags->calibration);
   add_quant_flags(*command, flags->quant);
+  add_forecast_flags(*command, flags->forecast);
   add_json_flag(*command, session);
   command->callback([&session, flags] {
     session.run = [&session, flags] {
-      return plan(flags->source, flags->target, flags->calibration, flags->quant, session.json);
+      return plan(flags->source, flags->target, flags->calibration, flags->quant, flags->forecast,
+                  session.json);
     };
   });
 }

@@ -37,7 +37,8 @@ void write_input(const std::string& path, const std::map<std::string, std::vecto
 TEST(MlxLive, F32IsByteForByteWhatMlxMakes) {
   const std::string work = WB_BINARY_DIR "/mlx-live";
   std::filesystem::create_directories(work);
-  const std::string in = work + "/quantize-in.safetensors", out = work + "/quantize-out.safetensors";
+  const std::string in = work + "/quantize-in.safetensors",
+                    out = work + "/quantize-out.safetensors";
   auto sets = data_sets(kRows * kColumns);
   // What MLX promises nothing for, or had otherwise in that old release: not finite, an
   // overflowing range, and constants past 3e31, whose scale is 0.
