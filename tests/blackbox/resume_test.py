@@ -238,6 +238,18 @@ class Ranks(ProgramTest):
             self.assertEqual(json.loads(out)["resumed"], 0)  # one document: the first rank speaks
             self.assertEqual(bytes_of(self.dir / f"ranks{n}"), self.whole)
 
+    def test_plan_foretells_the_files_and_their_split(self):
+        plan = self.document("plan", self.dir / "source", "--target", "exact", "--shard-size", "4MB", "--ranks", 3,
+                             "--estimate")["forecast"]
+        written = {n: len(b) for n, b in self.whole.items() if n.startswith("model-")}
+        self.assertEqual({f["name"]: f["bytes"] for f in plan["files"]}, written)
+        ranks = [f["rank"] for f in plan["files"]]
+        self.assertEqual(ranks, sorted(ranks))  # each rank a run of its own
+        shares = [sum(f["bytes"] for f in plan["files"] if f["rank"] == r) for r in range(3)]
+        self.assertLessEqual(max(shares) - min(shares), 2 * max(written.values()))
+        self.assertGreater(plan["bytes_per_second"], 0)
+        self.assertAlmostEqual(plan["seconds"], sum(written.values()) / plan["bytes_per_second"])
+
     def test_a_rank_that_dies_leaves_what_can_be_resumed(self):
         run = self.mpirun(2, *self.arguments, self.dir / "out", "--sha256")
         killed = False
