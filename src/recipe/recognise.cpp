@@ -5,6 +5,7 @@
 
 #include "recipe/check_expr.h"
 #include "recipe/recipe_impl.h"
+#include "recipe/shipped.h"
 #include "recipe/source.h"
 
 namespace wb {
@@ -83,6 +84,21 @@ std::vector<Fit> fits(const RecipePtr& recipe, const SeenNames& names, const std
   return out;
 }
 
+// Shipped recipes that could fit: those whose every literal evidence ends some name.
+std::vector<RecipePtr> possible_recipes(const SeenNames& names) {
+  std::vector<RecipePtr> out;
+  for (std::size_t i = 0; i < embedded_recipes().size(); ++i) {
+    const std::vector<std::string> evidence = literal_evidence(embedded_recipes()[i].text);
+    const bool possible =
+        std::all_of(evidence.begin(), evidence.end(), [&](const std::string& wanted) {
+          return std::any_of(names.plain.begin(), names.plain.end(),
+                             [&](const std::string& name) { return name.ends_with(wanted); });
+        });
+    if (possible) out.push_back(shipped_recipe(i));
+  }
+  return out;
+}
+
 std::string listed(const std::vector<std::string>& names) {
   std::string out;
   for (std::size_t i = 0; i < names.size() && i < kShown; ++i) {
@@ -125,13 +141,19 @@ std::string listed(const std::vector<std::string>& names) {
 Recognition recognise(const Checkpoint& checkpoint, const RecipePtr& only,
                       const std::string& forced_prefix) {
   SeenNames names(checkpoint);
-  std::vector<RecipePtr> recipes = only ? std::vector<RecipePtr>{only} : shipped_recipes();
   std::vector<Fit> all, whole;
-  for (const RecipePtr& recipe : recipes) {
-    for (Fit& fit : fits(recipe, names, forced_prefix)) {
-      if (fit.whole()) whole.push_back(fit);
-      all.push_back(std::move(fit));
+  const auto see = [&](const std::vector<RecipePtr>& recipes) {
+    for (const RecipePtr& recipe : recipes) {
+      for (Fit& fit : fits(recipe, names, forced_prefix)) {
+        if (fit.whole()) whole.push_back(fit);
+        all.push_back(std::move(fit));
+      }
     }
+  };
+  see(only ? std::vector<RecipePtr>{only} : possible_recipes(names));
+  if (whole.empty() && !only) {  // the message names the nearest of all
+    all.clear();
+    see(shipped_recipes());
   }
   if (whole.empty()) unknown(checkpoint, all);
   if (whole.size() == 1) return {whole[0].recipe, whole[0].prefix};

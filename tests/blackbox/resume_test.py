@@ -218,7 +218,8 @@ class Interrupted(ProgramTest):
 @unittest.skipUnless(shutil.which("mpirun"), "SKIPPED: mpirun is missing")
 class Ranks(ProgramTest):
     def mpirun(self, n, *arguments):
-        environment = dict(os.environ, OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1")
+        environment = dict(os.environ, OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1",
+                           ASAN_OPTIONS="detect_leaks=0")  # Open MPI keeps what it has for good
         return subprocess.Popen(["mpirun", "--oversubscribe", "-n", str(n), PROGRAM, *map(str, arguments)],
                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8", env=environment)
 
