@@ -83,7 +83,7 @@ int logits(const Flags& flags, bool json) {
   const ForwardResult result = decoder.forward(tokens, options);
   const std::uint64_t n = tokens.size(), width = decoder.spec().hidden_size;
   std::vector<TargetTensor> out;
-  auto add = [&](std::string name, const std::vector<float>& values, Shape shape) {
+  auto add = [&](const std::string& name, const std::vector<float>& values, Shape shape) {
     out.push_back({name, Tensor::values(name, values, std::move(shape)), false, true, 1, ""});
   };
   std::vector<float> ids(tokens.begin(), tokens.end());

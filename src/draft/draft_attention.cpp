@@ -35,7 +35,7 @@ std::optional<Matrix> matrix_of(const Module& m) {
 
 }  // namespace
 
-bool Drafter::attention(std::vector<Module*> modules, std::vector<Module*> vectors) {
+bool Drafter::attention(std::vector<Module*> modules, const std::vector<Module*>& vectors) {
   std::vector<Matrix> matrices;
   for (const Module* m : modules) {
     std::optional<Matrix> matrix = matrix_of(*m);
@@ -444,7 +444,7 @@ void Drafter::attention_lines(const AttentionGuess& guess, const std::vector<Mat
   }
 }
 
-void Drafter::attention_norms(const AttentionGuess& guess, std::vector<Module*> vectors) {
+void Drafter::attention_norms(const AttentionGuess& guess, const std::vector<Module*>& vectors) {
   const auto take = [&](auto test) -> const Module* {
     for (std::size_t i = 0; i < vectors.size(); ++i) {
       if (vectors[i] == nullptr || settled(vectors[i]->weight) || !test(*vectors[i])) continue;

@@ -52,11 +52,11 @@ class Drafter {
   void leave_mtp(const std::string& reason);
   void leftovers();
   // draft_attention.cpp
-  bool attention(std::vector<Module*> matrices, std::vector<Module*> vectors);
+  bool attention(std::vector<Module*> matrices, const std::vector<Module*>& vectors);
   void attention_dims(const AttentionGuess& guess, const std::vector<Matrix>& matrices);
   void attention_lines(const AttentionGuess& guess, const std::vector<Matrix>& matrices,
                        const std::vector<Module*>& modules);
-  void attention_norms(const AttentionGuess& guess, std::vector<Module*> vectors);
+  void attention_norms(const AttentionGuess& guess, const std::vector<Module*>& vectors);
   void head_count(const AttentionGuess& guess, const std::vector<Matrix>& matrices);
   // draft_feed_forward.cpp
   void feed_forward(std::vector<Module*> modules);

@@ -104,7 +104,7 @@ TEST(Spec, EveryFieldIsCarried) {
       ++changed;
       ASSERT_EQ(differences.size(), 1u) << field.path;
       EXPECT_EQ(differences[0].path, field.path);
-      EXPECT_EQ(exact_config(other)[exact_config_key(field.path)], v) << field.path;
+      EXPECT_EQ(json(exact_config(other)[exact_config_key(field.path)]), v) << field.path;
     }
     EXPECT_GE(changed, 1u) << field.path;
   }

@@ -107,7 +107,9 @@ inline std::string against_golden(const std::string& path, Quantizer quantizer,
   std::string wrong;
   compared = 0;
   for (const QuantFormat& f : formats()) {
-    for (const auto& [type, dtype] : types()) {
+    for (const auto& entry : types()) {
+      const std::string& type = entry.first;
+      const DType dtype = entry.second;  // a lambda takes no structured binding
       const std::string name = golden_name(f, type);
       Quantized got = run(quantizer, f, dtype, file["input." + type]);
       const auto same = [&](const std::string& part, const Bytes& have) {

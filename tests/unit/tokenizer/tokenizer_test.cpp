@@ -271,7 +271,7 @@ TEST(TokenizerErrors, OfAFileAsAWhole) {
        "supported are Sequence, TemplateProcessing and ByteLevel."},
       {with("post_processor", template_with({unnamed, kText})),
        "post_processor.single[0].SpecialToken.id: \"<x>\" is not among special_tokens."},
-      {with("post_processor", template_with({kSpecial})),
+      {with("post_processor", template_with(nlohmann::json::array({kSpecial}))),
        "post_processor.single: the template for a single text must hold the sequence A once."},
       {with("post_processor", template_with({kText, kText})),
        "post_processor.single[1].Sequence: the template for a single text must hold"},
