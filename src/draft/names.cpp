@@ -244,7 +244,7 @@ Root find_root(const std::vector<std::string>& plain, const Checkpoint& checkpoi
       std::size_t dot = rest.find('.');
       if (dot == std::string::npos) {
         joins |= is_float(checkpoint.tensors[i].tensor.dtype()) &&
-                 checkpoint.tensors[i].tensor.shape().size() > 0;
+                 !checkpoint.tensors[i].tensor.shape().empty();
         continue;
       }
       children[rest.substr(0, dot)].emplace_back(rest.substr(dot + 1), &checkpoint.tensors[i]);
