@@ -2,6 +2,8 @@
 add_test(NAME error_codes_are_tested
   COMMAND "${CMAKE_COMMAND}" -D "SOURCE_DIR=${CMAKE_SOURCE_DIR}"
           -P "${CMAKE_CURRENT_SOURCE_DIR}/check_error_codes.cmake")
+add_test(NAME type_names_are_unique
+  COMMAND python3 "${CMAKE_CURRENT_SOURCE_DIR}/check_type_names.py" "${CMAKE_SOURCE_DIR}")
 
 # The quantisers on another processor, emulated.
 add_test(NAME quantize_on_neon

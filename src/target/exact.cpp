@@ -34,7 +34,7 @@ void replace(std::string& text, std::string_view what, const std::string& with) 
   if (at != std::string::npos) text.replace(at, what.size(), with);
 }
 
-std::string target_name(const RowMatch& match, const Place& place) {
+std::string target_name(const RowMatch& match, const BlockPlace& place) {
   std::string name(match.row->mlx);
   replace(name, "{block}", (place.mtp ? "" : "model.") + place.block);
   if (place.mtp) replace(name, "{m}", std::to_string(*place.mtp));

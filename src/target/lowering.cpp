@@ -95,8 +95,8 @@ Tensor pad_to(const Tensor& tensor, int axis, std::uint64_t width) {
   return now == width ? tensor : tensor.pad(axis, 0, checked_sub(width, now, "padding"));
 }
 
-Place place_of(std::string_view canonical) {
-  Place place;
+BlockPlace place_of(std::string_view canonical) {
+  BlockPlace place;
   if (canonical.starts_with("layers.")) {
     std::size_t end = canonical.find('.', 7);
     place.block = std::string(canonical.substr(0, end));

@@ -51,11 +51,11 @@ Tensor flatten_heads(const Tensor& tensor);
 Tensor pad_to(const Tensor& tensor, int axis, std::uint64_t width);
 
 // "layers.3" / "mtp.0.block" of a canonical name, and the expert's number when it has one.
-struct Place {
+struct BlockPlace {
   std::string block;  // empty outside of blocks
   std::optional<std::uint64_t> expert, mtp;
 };
-Place place_of(std::string_view canonical);
+BlockPlace place_of(std::string_view canonical);
 // Whether a canonical tensor belongs to a multi-token head.
 inline bool is_mtp(std::string_view canonical) { return canonical.starts_with("mtp."); }
 

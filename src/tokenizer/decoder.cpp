@@ -147,8 +147,8 @@ StripAmount read_strip(const JsonNode& node) {
 
 }  // namespace
 
-Decoder Decoder::parse(const std::optional<JsonNode>& node) {
-  Decoder decoder;
+TokenDecoder TokenDecoder::parse(const std::optional<JsonNode>& node) {
+  TokenDecoder decoder;
   if (node)
     decoder.add(*node);
   else
@@ -157,7 +157,7 @@ Decoder Decoder::parse(const std::optional<JsonNode>& node) {
   return decoder;
 }
 
-void Decoder::add(const JsonNode& node) {
+void TokenDecoder::add(const JsonNode& node) {
   std::string type = node.type();
   if (type != "Sequence") return add_step(node, type);
   node.only({"type", "decoders"});
@@ -165,7 +165,7 @@ void Decoder::add(const JsonNode& node) {
     add(node.nested("decoders", i));
 }
 
-void Decoder::add_step(const JsonNode& node, const std::string& type) {
+void TokenDecoder::add_step(const JsonNode& node, const std::string& type) {
   static constexpr std::string_view kKnown =
       "Sequence, ByteLevel, ByteFallback, Fuse, Replace and Strip";
   auto both = [&](auto step) { steps_.push_back(step), eager_steps_.push_back(step); };
@@ -199,7 +199,7 @@ void Decoder::add_step(const JsonNode& node, const std::string& type) {
   }
 }
 
-DecodeRun::DecodeRun(const Decoder& decoder, bool eager)
+DecodeRun::DecodeRun(const TokenDecoder& decoder, bool eager)
     : steps_(eager ? decoder.eager_steps_ : decoder.steps_), states_(steps_.size()) {}
 
 void DecodeSink::operator()(std::string_view piece) const { run_.feed(next_, piece, out_); }

@@ -43,10 +43,10 @@ class DecodeStep {
   virtual void finish(DecodeState&, const DecodeSink&) const {}
 };
 
-class Decoder {
+class TokenDecoder {
  public:
   // Nothing, or null in the file: the tokens as they are, with a space between.
-  static Decoder parse(const std::optional<JsonNode>& node);
+  static TokenDecoder parse(const std::optional<JsonNode>& node);
 
  private:
   friend class DecodeRun;
@@ -64,7 +64,7 @@ class DecodeRun {
   // With `eager`, byte-fallback characters leave as soon as they are whole. Without, a run of
   // byte tokens leaves when it ends, and is all U+FFFD when any of it is ill-formed, as in
   // Hugging Face's tokenizers. The two differ only on ill-formed runs.
-  DecodeRun(const Decoder& decoder, bool eager);
+  DecodeRun(const TokenDecoder& decoder, bool eager);
   // Appends to `out` the bytes that `token` makes certain. They need not end with a character.
   void push(std::string_view token, std::string& out) { feed(0, token, out); }
   void finish(std::string& out);

@@ -45,7 +45,7 @@ struct Tokenizer::Parts {
         bpe(Bpe::parse(root.at("model"), pre_tokenizer.gives_bytes())),
         added(AddedTokens::parse(root.find("added_tokens"), normalizer, bpe)),
         post_processor(PostProcessor::parse(root.find("post_processor"))),
-        decoder(Decoder::parse(root.find("decoder"))) {}
+        decoder(TokenDecoder::parse(root.find("decoder"))) {}
 
   // What the decoder is given for `id`; nothing for an id that is unknown or to be skipped.
   std::optional<std::string_view> decoded_name(std::uint32_t id, bool skip_special) const {
@@ -61,7 +61,7 @@ struct Tokenizer::Parts {
   Bpe bpe;
   AddedTokens added;
   PostProcessor post_processor;
-  Decoder decoder;
+  TokenDecoder decoder;
 };
 
 Tokenizer Tokenizer::load(const std::string& path) {

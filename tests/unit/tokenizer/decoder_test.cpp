@@ -18,7 +18,7 @@ std::string decode(const Json& decoder, const std::vector<std::string>& tokens,
                    bool eager = false) {
   std::optional<JsonNode> node;
   if (!decoder.is_null()) node.emplace(decoder, "t.json", "decoder");
-  Decoder d = Decoder::parse(node);
+  TokenDecoder d = TokenDecoder::parse(node);
   DecodeRun run(d, eager);
   std::string out;
   for (const auto& token : tokens) run.push(token, out);
@@ -37,18 +37,18 @@ const Json kByteLevel = {
 const Json kByteFallback = {{"type", "ByteFallback"}};
 const Json kFuse = {{"type", "Fuse"}};
 
-TEST(Decoder, NoneJoinsWithSpaces) {
+TEST(TokenDecoder, NoneJoinsWithSpaces) {
   EXPECT_EQ(decode(nullptr, {"a", "b", "", "c"}), "a b  c");
   EXPECT_EQ(decode(nullptr, {}), "");
 }
 
-TEST(Decoder, ByteLevelReadsTheAlphabet) {
+TEST(TokenDecoder, ByteLevelReadsTheAlphabet) {
   EXPECT_EQ(decode(kByteLevel, {"Hello", "Ġmy", "Ċ", "Ã", "©"}), "Hello my\né");
   // A token with a character outside the alphabet stands for itself.
   EXPECT_EQ(decode(kByteLevel, {"<｜endĠ｜>", "Ġa"}), "<｜endĠ｜> a");
 }
 
-TEST(Decoder, ByteFallback) {
+TEST(TokenDecoder, ByteFallback) {
   // The examples of Hugging Face's own documentation of this decoder.
   EXPECT_EQ(decode(kByteFallback, {"Hey", "friend!"}), "Heyfriend!");
   EXPECT_EQ(decode(kByteFallback, {"<0x61>"}), "a");
@@ -60,12 +60,12 @@ TEST(Decoder, ByteFallback) {
   EXPECT_EQ(decode(kByteFallback, {"<0xG1>", "<0x123>", "<0x1>"}), "<0xG1><0x123><0x1>");
 }
 
-TEST(Decoder, ReplaceWorksOnTokens) {
+TEST(TokenDecoder, ReplaceWorksOnTokens) {
   EXPECT_EQ(decode(replace("String", "▁", " "), {"▁a▁▁b", "c"}), " a  bc");
   EXPECT_EQ(decode(replace("Regex", "x+y", "-"), {"axx", "yxxy"}), "axxy-");
 }
 
-TEST(Decoder, StripOfTokensAndOfTheText) {
+TEST(TokenDecoder, StripOfTokensAndOfTheText) {
   EXPECT_EQ(decode(strip("H", 1, 0), {"Hey", " friend!", "HHH"}), "ey friend!HH");
   EXPECT_EQ(decode(strip("y", 0, 1), {"Hey", " friend!", "y", "yy"}), "He friend!y");
   EXPECT_EQ(decode(sequence({kFuse, strip(" ", 1, 0)}), {" ", " a", " b "}), " a b ");
@@ -74,13 +74,13 @@ TEST(Decoder, StripOfTokensAndOfTheText) {
   EXPECT_EQ(decode(sequence({kFuse, strip("▁", 1, 1)}), {"▁▁", "x▁"}), "▁x");
 }
 
-TEST(Decoder, LlamasSequence) {
+TEST(TokenDecoder, LlamasSequence) {
   Json llama = sequence({replace("String", "▁", " "), kByteFallback, kFuse, strip(" ", 1, 0)});
   EXPECT_EQ(decode(llama, {"▁Hello", "▁", "<0xF0>", "<0x9F>", "<0x99>", "<0x82>", "▁!"}),
             "Hello 🙂 !");
 }
 
-TEST(Decoder, EagerDiffersOnlyOnIllFormedRuns) {
+TEST(TokenDecoder, EagerDiffersOnlyOnIllFormedRuns) {
   std::vector<std::string> good = {"<0xE5>", "<0x8F>", "<0xAB>", "<0x61>", "b"};
   EXPECT_EQ(decode(kByteFallback, good, true), decode(kByteFallback, good));
   std::vector<std::string> bad = {"<0x61>", "<0xE5>", "b"};
