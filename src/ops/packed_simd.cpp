@@ -1,0 +1,415 @@
+// Highway kernels for products with packed matrices, compiled once per instruction set; see
+// packed.h. The unit of grouped packings is a window: 32 bits that hold kPer whole codes (16 of 2
+// bits, 8 of 3 or 4, 4 of 5, 6 or 8). Lane j of a vector holds window j; shifting all lanes by
+// one code at a time makes code k of every window, so inputs are laid out by (vector, code,
+// window), once for all rows. Scales join per window after its codes are summed; biases
+// meet the group's sum of inputs, in the lane of the group's first window.
+#include <algorithm>
+#include <cstring>
+
+#include "base/error.h"
+#include "ops/packed.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "ops/packed_simd.cpp"
+#include <hwy/foreach_target.h>
+// Below the line above, the file is compiled again for each target.
+#include <hwy/highway.h>
+
+HWY_BEFORE_NAMESPACE();
+namespace wb::ops {
+namespace HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+// At most 16 lanes: a window of one code per lane must not span more than a group of 128 needs.
+using D = hn::CappedTag<float, 16>;
+using DU = hn::Rebind<std::uint32_t, D>;
+using DI = hn::Rebind<std::int32_t, D>;
+using V = hn::Vec<D>;
+using VU = hn::Vec<DU>;
+
+// The first n of as many elements as there are lanes; the rest zero, and not touched.
+template <class DT, class T = hn::TFromD<DT>>
+HWY_INLINE hn::Vec<DT> LoadN(DT d, const T* p, std::size_t n) {
+#if HWY_TARGET <= HWY_AVX3
+  return hn::MaskedLoad(hn::FirstN(d, n), d, p);
+#else
+  if (n >= hn::Lanes(d)) return hn::LoadU(d, p);
+  HWY_ALIGN T some[16] = {};
+  std::memcpy(some, p, n * sizeof(T));
+  return hn::LoadU(d, some);
+#endif
+}
+
+// --- dense ---
+
+struct F32Row {
+  using T = float;
+  static HWY_INLINE V Load(D d, const T* p) { return hn::LoadU(d, p); }
+  static HWY_INLINE V First(D d, const T* p, std::size_t n) { return LoadN(d, p, n); }
+};
+struct Bf16Row {
+  using T = std::uint16_t;
+  static HWY_INLINE V Widen(hn::Vec<hn::Rebind<T, D>> v) {
+    return hn::BitCast(D(), hn::ShiftLeft<16>(hn::PromoteTo(DU(), v)));
+  }
+  static HWY_INLINE V Load(D, const T* p) { return Widen(hn::LoadU(hn::Rebind<T, D>(), p)); }
+  static HWY_INLINE V First(D, const T* p, std::size_t n) {
+    return Widen(LoadN(hn::Rebind<T, D>(), p, n));
+  }
+};
+struct F16Row {
+  using T = std::uint16_t;
+  static HWY_INLINE V Widen(D d, hn::Vec<hn::Rebind<T, D>> v) {
+    return hn::PromoteTo(d, hn::BitCast(hn::Rebind<hwy::float16_t, D>(), v));
+  }
+  static HWY_INLINE V Load(D d, const T* p) { return Widen(d, hn::LoadU(hn::Rebind<T, D>(), p)); }
+  static HWY_INLINE V First(D d, const T* p, std::size_t n) {
+    return Widen(d, LoadN(hn::Rebind<T, D>(), p, n));
+  }
+};
+
+// kRows rows at once share the loads of x; each row has two accumulators, whatever kRows is, so
+// that its sum does not depend on which rows stand beside it.
+template <class Row, std::size_t kRows>
+HWY_INLINE void DenseRows(const PackedMatrix& w, const float* x, std::size_t r, float* y) {
+  using T = typename Row::T;
+  const D d;
+  const std::size_t lanes = hn::Lanes(d), k = w.in;
+  const T* p[kRows];
+  V even[kRows], odd[kRows];
+  for (std::size_t i = 0; i < kRows; ++i) {
+    p[i] = reinterpret_cast<const T*>(w.row(r + i));
+    even[i] = odd[i] = hn::Zero(d);
+  }
+  std::size_t at = 0;
+  for (; at + 2 * lanes <= k; at += 2 * lanes) {
+    const V x0 = hn::LoadU(d, x + at), x1 = hn::LoadU(d, x + at + lanes);
+    for (std::size_t i = 0; i < kRows; ++i) {
+      even[i] = hn::MulAdd(Row::Load(d, p[i] + at), x0, even[i]);
+      odd[i] = hn::MulAdd(Row::Load(d, p[i] + at + lanes), x1, odd[i]);
+    }
+  }
+  for (; at < k; at += lanes) {
+    const std::size_t n = std::min(lanes, k - at);
+    const V x0 = LoadN(d, x + at, n);
+    for (std::size_t i = 0; i < kRows; ++i) {
+      even[i] = hn::MulAdd(Row::First(d, p[i] + at, n), x0, even[i]);
+    }
+  }
+  for (std::size_t i = 0; i < kRows; ++i) {
+    const float bias = w.bias != nullptr ? w.bias[r + i] : 0.0f;
+    y[r + i] = hn::GetLane(hn::SumOfLanes(d, hn::Add(even[i], odd[i]))) + bias;
+  }
+}
+
+template <class Row>
+void Dense(const PackedMatrix& w, const float* x, std::size_t r, std::size_t end, float* y) {
+  for (; r + 4 <= end; r += 4) DenseRows<Row, 4>(w, x, r, y);
+  for (; r < end; ++r) DenseRows<Row, 1>(w, x, r, y);
+}
+
+template <class Row>
+void UnpackDense(const PackedMatrix& w, std::size_t r, float* out) {
+  const D d;
+  const std::size_t lanes = hn::Lanes(d);
+  const auto* p = reinterpret_cast<const typename Row::T*>(w.row(r));
+  std::size_t at = 0;
+  for (; at + lanes <= w.in; at += lanes) hn::StoreU(Row::Load(d, p + at), d, out + at);
+  HWY_ALIGN float rest[16];
+  if (at == w.in) return;
+  hn::Store(Row::First(d, p + at, w.in - at), d, rest);
+  std::copy(rest, rest + (w.in - at), out + at);
+}
+
+// --- grouped ---
+
+// Codes in a window.
+constexpr std::size_t PerWindow(unsigned bits) {
+  return bits == 2 ? 16 : bits == 3 || bits == 4 ? 8 : 4;
+}
+
+// Windows [first, first + lanes) of a row; those from `count` on are zero. Codes of 2, 4 and 8
+// bits fill their windows. Of 3, 5 and 6 bits a window is gathered where its first code begins:
+// byte 3 j, or (5 bits) byte 5 (j / 2) + 2 (j % 2), there 4 bits further on for odd j.
+template <unsigned kBits>
+HWY_INLINE VU Windows(const std::byte* row, std::size_t first, std::size_t count) {
+  const DU du;
+  const std::size_t lanes = hn::Lanes(du);
+  const std::size_t n = std::min(lanes, count - first);
+  if constexpr (kBits == 2 || kBits == 4 || kBits == 8) {
+    const auto* p = reinterpret_cast<const std::uint32_t*>(row) + first;
+    return n == lanes ? hn::LoadU(du, p) : LoadN(du, p, n);
+  } else {
+    HWY_ALIGN std::uint32_t w[16] = {};
+    const std::size_t row_bytes = count * PerWindow(kBits) * kBits / 8;
+    for (std::size_t j = 0; j < n; ++j) {
+      const std::size_t i = first + j;
+      const std::size_t at = kBits == 5 ? i / 2 * 5 + i % 2 * 2 : 3 * i;
+      // The last window ends a byte before its 32 bits do.
+      std::memcpy(&w[j], row + at, at + 4 <= row_bytes ? 4 : 3);
+      if (kBits == 5 && i % 2 != 0) w[j] >>= 4;
+    }
+    return hn::Load(du, w);
+  }
+}
+
+// Code 0 of each window as a number.
+template <Packing kPacking, unsigned kBits>
+HWY_INLINE V Value(VU w) {
+  const D d;
+  const DU du;
+  if constexpr (kPacking == Packing::affine) {
+#if HWY_TARGET <= HWY_AVX3
+    // The look-up takes the low 4 bits of an index: no mask is needed.
+    if constexpr (kBits == 4) {
+      alignas(64) static constexpr float kCodes[16] = {0, 1, 2,  3,  4,  5,  6,  7,
+                                                       8, 9, 10, 11, 12, 13, 14, 15};
+      return V{_mm512_permutexvar_ps(w.raw, hn::Load(d, kCodes).raw)};
+    }
+#endif
+    const VU code = hn::And(w, hn::Set(du, (1u << kBits) - 1));
+    return hn::ConvertTo(d, hn::BitCast(DI(), code));
+  } else {
+    // Exponent and mantissa where those of a float stand; the product mends the exponent's bias
+    // and makes what was subnormal before so again.
+    constexpr int kUp = kPacking == Packing::e2m1 ? 22 : 20;
+    constexpr unsigned kSign = 1u << (kBits - 1);
+    const VU magnitude = hn::ShiftLeft<kUp>(hn::And(w, hn::Set(du, kSign - 1)));
+    const VU sign = hn::ShiftLeft<32 - kBits>(hn::And(w, hn::Set(du, kSign)));
+    const V factor = hn::Set(d, kPacking == Packing::e2m1 ? 0x1p126f : 0x1p120f);
+    return hn::Mul(hn::BitCast(d, hn::Or(magnitude, sign)), factor);
+  }
+}
+
+// Scales [first, first + n), the rest zero; then lane j takes scale j >> shift.
+template <ScaleType kType>
+HWY_INLINE V Scales(const std::byte* p, std::size_t first, std::size_t n) {
+  const D d;
+  const DU du;
+  if constexpr (kType == ScaleType::f32) {
+    return F32Row::First(d, reinterpret_cast<const float*>(p) + first, n);
+  } else if constexpr (kType == ScaleType::f16) {
+    return F16Row::First(d, reinterpret_cast<const std::uint16_t*>(p) + first, n);
+  } else if constexpr (kType == ScaleType::bf16) {
+    return Bf16Row::First(d, reinterpret_cast<const std::uint16_t*>(p) + first, n);
+  } else {
+    const hn::Rebind<std::uint8_t, D> d8;
+    const VU code =
+        hn::PromoteTo(du, LoadN(d8, reinterpret_cast<const std::uint8_t*>(p) + first, n));
+    if constexpr (kType == ScaleType::e8m0) {
+      const VU exponent = hn::ShiftLeft<23>(code);  // 2^(code - 127), but for 0
+      const auto least = hn::Eq(code, hn::Zero(du));
+      return hn::BitCast(d, hn::IfThenElse(least, hn::Set(du, 0x00400000u), exponent));
+    } else {
+      const VU bits = hn::Or(hn::ShiftLeft<20>(hn::And(code, hn::Set(du, 0x7fu))),
+                             hn::ShiftLeft<24>(hn::And(code, hn::Set(du, 0x80u))));
+      return hn::Mul(hn::BitCast(d, bits), hn::Set(d, 0x1p120f));
+    }
+  }
+}
+
+// Which scales a vector of windows needs: `n` from `first + vector * step` on, spread over lanes.
+struct Spread {
+  std::size_t per_group;  // windows that share a scale; a power of two
+  std::size_t lanes;
+  decltype(hn::SetTableIndices(D(), static_cast<const std::int32_t*>(nullptr))) index;
+  Spread(std::size_t group, std::size_t per_window) : per_group(group / per_window) {
+    const D d;
+    lanes = hn::Lanes(d);
+    HWY_ALIGN std::int32_t at[16];
+    for (std::size_t j = 0; j < lanes; ++j) at[j] = static_cast<std::int32_t>(j / per_group);
+    index = hn::SetTableIndices(d, at);
+  }
+  std::size_t first(std::size_t window) const { return window / per_group; }
+  std::size_t count(std::size_t window, std::size_t windows) const {
+    const std::size_t n = std::min(lanes, windows - window);
+    return (n + per_group - 1) / per_group;
+  }
+};
+
+template <Packing kPacking, unsigned kBits, ScaleType kType, std::size_t kRows>
+HWY_INLINE void GroupedRows(const PackedMatrix& w, const Spread& spread, const PackedInput& x,
+                            std::size_t r, float* y) {
+  constexpr std::size_t kPer = PerWindow(kBits);
+  const D d;
+  const std::size_t lanes = hn::Lanes(d), windows = w.in / kPer;
+  const std::byte *data[kRows], *scales[kRows], *biases[kRows];
+  V sum[kRows];
+  for (std::size_t i = 0; i < kRows; ++i) {
+    const std::size_t s = w.stored(r + i);
+    data[i] = w.data + s * w.row_bytes;
+    scales[i] = w.scales + s * w.scale_bytes;
+    biases[i] = kPacking == Packing::affine ? w.biases + s * w.scale_bytes : nullptr;
+    sum[i] = hn::Zero(d);
+  }
+  const float* in = x.permuted.data();
+  const float* group_sums = x.sums.data();
+  for (std::size_t first = 0; first < windows; first += lanes) {
+    VU code[kRows];
+    V part[kRows];
+    for (std::size_t i = 0; i < kRows; ++i) {
+      code[i] = Windows<kBits>(data[i], first, windows);
+      part[i] = hn::Mul(Value<kPacking, kBits>(code[i]), hn::LoadU(d, in));
+    }
+    for (std::size_t k = 1; k < kPer; ++k) {
+      const V xk = hn::LoadU(d, in + k * lanes);
+      for (std::size_t i = 0; i < kRows; ++i) {
+        code[i] = hn::ShiftRight<kBits>(code[i]);
+        part[i] = hn::MulAdd(Value<kPacking, kBits>(code[i]), xk, part[i]);
+      }
+    }
+    in += kPer * lanes;
+    const std::size_t g = spread.first(first), n = spread.count(first, windows);
+    for (std::size_t i = 0; i < kRows; ++i) {
+      const V scale = hn::TableLookupLanes(Scales<kType>(scales[i], g, n), spread.index);
+      sum[i] = hn::MulAdd(part[i], scale, sum[i]);
+      if constexpr (kPacking == Packing::affine) {
+        const V bias = hn::TableLookupLanes(Scales<kType>(biases[i], g, n), spread.index);
+        sum[i] = hn::MulAdd(bias, hn::LoadU(d, group_sums + first), sum[i]);
+      }
+    }
+  }
+  for (std::size_t i = 0; i < kRows; ++i) {
+    const float bias = w.bias != nullptr ? w.bias[r + i] : 0.0f;
+    y[r + i] = hn::GetLane(hn::SumOfLanes(d, sum[i])) + bias;
+  }
+}
+
+template <Packing kPacking, unsigned kBits, ScaleType kType>
+void Grouped(const PackedMatrix& w, const PackedInput& x, std::size_t r, std::size_t end,
+             float* y) {
+  const Spread spread(w.group, PerWindow(kBits));
+  for (; r + 4 <= end; r += 4) GroupedRows<kPacking, kBits, kType, 4>(w, spread, x, r, y);
+  for (; r < end; ++r) GroupedRows<kPacking, kBits, kType, 1>(w, spread, x, r, y);
+}
+
+template <Packing kPacking, unsigned kBits, ScaleType kType>
+void UnpackGrouped(const PackedMatrix& w, std::size_t r, float* out) {
+  constexpr std::size_t kPer = PerWindow(kBits);
+  const Spread spread(w.group, kPer);
+  const D d;
+  const std::size_t lanes = hn::Lanes(d), windows = w.in / kPer, s = w.stored(r);
+  HWY_ALIGN float values[16 * 16];
+  for (std::size_t first = 0; first < windows; first += lanes) {
+    VU code = Windows<kBits>(w.data + s * w.row_bytes, first, windows);
+    const std::size_t g = spread.first(first), n = spread.count(first, windows);
+    const std::size_t from = s * w.scale_bytes;
+    const V scale = hn::TableLookupLanes(Scales<kType>(w.scales + from, g, n), spread.index);
+    V bias = hn::Zero(d);
+    if constexpr (kPacking == Packing::affine) {
+      bias = hn::TableLookupLanes(Scales<kType>(w.biases + from, g, n), spread.index);
+    }
+    for (std::size_t k = 0; k < kPer; ++k) {
+      hn::Store(hn::MulAdd(Value<kPacking, kBits>(code), scale, bias), d, values + k * lanes);
+      code = hn::ShiftRight<kBits>(code);
+    }
+    const std::size_t left = std::min(lanes, windows - first);
+    for (std::size_t j = 0; j < left; ++j) {
+      for (std::size_t k = 0; k < kPer; ++k) out[(first + j) * kPer + k] = values[k * lanes + j];
+    }
+  }
+}
+
+// --- choice of kernel ---
+
+// Calls f.template operator()<packing, bits, scale type>() for what `w` is.
+template <class F>
+HWY_INLINE void ForGrouped(const PackedMatrix& w, F f) {
+  auto affine = [&]<ScaleType kType>() {
+    switch (w.bits) {
+      case 2:
+        return f.template operator()<Packing::affine, 2, kType>();
+      case 3:
+        return f.template operator()<Packing::affine, 3, kType>();
+      case 4:
+        return f.template operator()<Packing::affine, 4, kType>();
+      case 5:
+        return f.template operator()<Packing::affine, 5, kType>();
+      case 6:
+        return f.template operator()<Packing::affine, 6, kType>();
+      default:
+        return f.template operator()<Packing::affine, 8, kType>();
+    }
+  };
+  if (w.packing == Packing::e4m3) {
+    return f.template operator()<Packing::e4m3, 8, ScaleType::e8m0>();
+  }
+  if (w.packing == Packing::e2m1) {
+    if (w.scale_type == ScaleType::e8m0) {
+      return f.template operator()<Packing::e2m1, 4, ScaleType::e8m0>();
+    }
+    return f.template operator()<Packing::e2m1, 4, ScaleType::e4m3>();
+  }
+  if (w.scale_type == ScaleType::f32) return affine.template operator()<ScaleType::f32>();
+  if (w.scale_type == ScaleType::f16) return affine.template operator()<ScaleType::f16>();
+  affine.template operator()<ScaleType::bf16>();
+}
+
+void Multiply(const PackedMatrix& w, const PackedInput& x, std::size_t begin, std::size_t end,
+              float* y) {
+  if (w.packing == Packing::f32) return Dense<F32Row>(w, x.x, begin, end, y);
+  if (w.packing == Packing::f16) return Dense<F16Row>(w, x.x, begin, end, y);
+  if (w.packing == Packing::bf16) return Dense<Bf16Row>(w, x.x, begin, end, y);
+  ForGrouped(w, [&]<Packing kPacking, unsigned kBits, ScaleType kType>() {
+    Grouped<kPacking, kBits, kType>(w, x, begin, end, y);
+  });
+}
+
+void Unpack(const PackedMatrix& w, std::size_t begin, std::size_t end, float* out) {
+  for (std::size_t r = begin; r < end; ++r, out += w.in) {
+    if (w.packing == Packing::f32) {
+      UnpackDense<F32Row>(w, r, out);
+    } else if (w.packing == Packing::f16) {
+      UnpackDense<F16Row>(w, r, out);
+    } else if (w.packing == Packing::bf16) {
+      UnpackDense<Bf16Row>(w, r, out);
+    } else {
+      ForGrouped(w, [&]<Packing kPacking, unsigned kBits, ScaleType kType>() {
+        UnpackGrouped<kPacking, kBits, kType>(w, r, out);
+      });
+    }
+  }
+}
+
+std::size_t LanesHere() { return hn::Lanes(D()); }
+
+}  // namespace HWY_NAMESPACE
+}  // namespace wb::ops
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace wb::ops {
+
+HWY_EXPORT(Multiply);
+HWY_EXPORT(Unpack);
+HWY_EXPORT(LanesHere);
+
+void prepare(const PackedMatrix& like, const float* x, PackedInput& input) {
+  input.x = x;
+  if (!like.grouped()) return;
+  const std::size_t per = like.bits == 2 ? 16 : like.bits == 3 || like.bits == 4 ? 8 : 4;
+  const std::size_t lanes = HWY_DYNAMIC_DISPATCH(LanesHere)();
+  const std::size_t windows = like.in / per, vectors = (windows + lanes - 1) / lanes;
+  input.permuted.assign(vectors * lanes * per, 0.0f);
+  for (std::size_t i = 0; i < windows; ++i) {
+    float* to = input.permuted.data() + i / lanes * lanes * per + i % lanes;
+    for (std::size_t k = 0; k < per; ++k) to[k * lanes] = x[i * per + k];
+  }
+  input.sums.assign(vectors * lanes, 0.0f);
+  for (std::size_t g = 0; g < like.in / like.group; ++g) {
+    double sum = 0;
+    for (std::size_t i = 0; i < like.group; ++i) sum += static_cast<double>(x[g * like.group + i]);
+    input.sums[g * (like.group / per)] = static_cast<float>(sum);
+  }
+}
+
+void multiply(const PackedMatrix& w, const PackedInput& x, std::size_t begin, std::size_t end,
+              float* y) {
+  HWY_DYNAMIC_DISPATCH(Multiply)(w, x, begin, end, y);
+}
+void unpack(const PackedMatrix& w, std::size_t begin, std::size_t end, float* out) {
+  HWY_DYNAMIC_DISPATCH(Unpack)(w, begin, end, out);
+}
+
+}  // namespace wb::ops
+#endif
