@@ -75,8 +75,16 @@ double longrope_magnitude(double max_positions, double original_positions) {
 }
 
 RopeAngles rope_angles(const RopeTable& table, std::uint64_t first, std::size_t count) {
+  RopeAngles out;
+  rope_angles_into(table, first, count, out);
+  return out;
+}
+
+void rope_angles_into(const RopeTable& table, std::uint64_t first, std::size_t count,
+                      RopeAngles& out) {
   const std::size_t half = table.inv_freq.size();
-  RopeAngles out{std::vector<float>(count * half), std::vector<float>(count * half)};
+  out.cos.resize(count * half);
+  out.sin.resize(count * half);
   const double magnitude = static_cast<double>(table.magnitude);
   for (std::size_t r = 0; r < count; ++r) {
     const float position = static_cast<float>(first + r);
@@ -86,7 +94,6 @@ RopeAngles rope_angles(const RopeTable& table, std::uint64_t first, std::size_t 
       out.sin[r * half + j] = static_cast<float>(magnitude * std::sin(static_cast<double>(angle)));
     }
   }
-  return out;
 }
 
 void rope_rotate(const RopeTable& table, const RopeAngles& angles, float* x, std::size_t rows,

@@ -40,6 +40,9 @@ struct RopeAngles {
   std::vector<float> cos, sin;
 };
 RopeAngles rope_angles(const RopeTable& table, std::uint64_t first, std::size_t count);
+// The same into vectors whose memory is used again.
+void rope_angles_into(const RopeTable& table, std::uint64_t first, std::size_t count,
+                      RopeAngles& out);
 // Rotates x[rows, heads, dims] in place; row r takes the angles of row r. `row_stride` in
 // elements between rows; heads are dims apart. The table is one for as many heads.
 void rope_rotate(const RopeTable& table, const RopeAngles& angles, float* x, std::size_t rows,

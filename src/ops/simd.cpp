@@ -103,6 +103,43 @@ void GemmNn(std::size_t m, std::size_t n, std::size_t k, const float* a, std::si
   }
 }
 
+void Mix(std::size_t m, std::size_t n, std::size_t k, const float* a, std::size_t lda,
+         const float* b, std::size_t ldb, float* c, std::size_t ldc) {
+  constexpr std::size_t kRows = 32;  // of b: they stay in the first cache for all rows of a
+  for (std::size_t i = 0; i < m; ++i) std::fill(c + i * ldc, c + i * ldc + n, 0.0f);
+  const D d;
+  const std::size_t lanes = hn::Lanes(d);
+  for (std::size_t p0 = 0; p0 < k; p0 += kRows) {
+    const std::size_t p1 = std::min(p0 + kRows, k);
+    for (std::size_t i = 0; i < m; ++i) {
+      const float* x = a + i * lda;
+      float* row = c + i * ldc;
+      std::size_t j = 0;
+      for (; j + 4 * lanes <= n; j += 4 * lanes) {
+        V s0 = hn::LoadU(d, row + j), s1 = hn::LoadU(d, row + j + lanes);
+        V s2 = hn::LoadU(d, row + j + 2 * lanes), s3 = hn::LoadU(d, row + j + 3 * lanes);
+        for (std::size_t p = p0; p < p1; ++p) {
+          const V w = hn::Set(d, x[p]);
+          const float* from = b + p * ldb + j;
+          s0 = hn::Add(s0, hn::Mul(w, hn::LoadU(d, from)));
+          s1 = hn::Add(s1, hn::Mul(w, hn::LoadU(d, from + lanes)));
+          s2 = hn::Add(s2, hn::Mul(w, hn::LoadU(d, from + 2 * lanes)));
+          s3 = hn::Add(s3, hn::Mul(w, hn::LoadU(d, from + 3 * lanes)));
+        }
+        hn::StoreU(s0, d, row + j);
+        hn::StoreU(s1, d, row + j + lanes);
+        hn::StoreU(s2, d, row + j + 2 * lanes);
+        hn::StoreU(s3, d, row + j + 3 * lanes);
+      }
+      for (; j < n; ++j) {
+        float sum = row[j];
+        for (std::size_t p = p0; p < p1; ++p) sum += x[p] * b[p * ldb + j];
+        row[j] = sum;
+      }
+    }
+  }
+}
+
 HWY_INLINE V silu(const D d, V x) {
   // x / (1 + e^-x); e^-x overflows to infinity for large negative x, which gives -0: the limit.
   const V e = hn::Exp(d, hn::Min(hn::Neg(x), hn::Set(d, 88.0f)));
@@ -185,6 +222,7 @@ namespace wb::ops {
 
 HWY_EXPORT(GemmNt);
 HWY_EXPORT(GemmNn);
+HWY_EXPORT(Mix);
 HWY_EXPORT(SiluMul);
 HWY_EXPORT(ExpSum);
 HWY_EXPORT(Scale);
@@ -197,6 +235,10 @@ void simd_gemm_nt(std::size_t m, std::size_t n, std::size_t k, const float* a, s
 void simd_gemm_nn(std::size_t m, std::size_t n, std::size_t k, const float* a, std::size_t lda,
                   const float* b, std::size_t ldb, float* c, std::size_t ldc) {
   HWY_DYNAMIC_DISPATCH(GemmNn)(m, n, k, a, lda, b, ldb, c, ldc);
+}
+void simd_mix(std::size_t m, std::size_t n, std::size_t k, const float* a, std::size_t lda,
+              const float* b, std::size_t ldb, float* c, std::size_t ldc) {
+  HWY_DYNAMIC_DISPATCH(Mix)(m, n, k, a, lda, b, ldb, c, ldc);
 }
 void simd_silu_mul(const float* gate, const float* up, float* out, std::size_t n) {
   HWY_DYNAMIC_DISPATCH(SiluMul)(gate, up, out, n);

@@ -13,6 +13,10 @@ void simd_gemm_nt(std::size_t m, std::size_t n, std::size_t k, const float* a, s
 // c[m, n] = a[m, k] b[k, n].
 void simd_gemm_nn(std::size_t m, std::size_t n, std::size_t k, const float* a, std::size_t lda,
                   const float* b, std::size_t ldb, float* c, std::size_t ldc);
+// c[m, n] = a[m, k] b[k, n], for few rows of `a` and a long `b`, which is read once for all of
+// them.
+void simd_mix(std::size_t m, std::size_t n, std::size_t k, const float* a, std::size_t lda,
+              const float* b, std::size_t ldb, float* c, std::size_t ldc);
 // out[i] = silu(gate[i]) * up[i]; up null = without the factor. out may be gate or up.
 void simd_silu_mul(const float* gate, const float* up, float* out, std::size_t n);
 // x[i] = exp(x[i] - max); returns their sum, taken in f64.

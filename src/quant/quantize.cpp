@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <functional>
 #include <mutex>
 
 #include "base/error.h"
@@ -20,33 +19,43 @@ namespace {
 
 constexpr std::uint64_t kPiece = std::uint64_t{1} << 15;  // elements coded at once
 
-// f32 elements made by a function when they are first asked for, and kept.
-class MadeStorage final : public Storage {
+// f32 elements decoded when they are first asked for, and kept.
+class DecodedStorage final : public Storage {
  public:
-  MadeStorage(std::uint64_t bytes, std::function<void(std::span<float>)> make)
-      : bytes_(bytes), make_(std::move(make)) {}
+  DecodedStorage(std::uint64_t bytes, StoredCodes codes)
+      : bytes_(bytes), codes_(std::move(codes)) {}
   std::uint64_t size() const override { return bytes_; }
   std::span<const std::byte> bytes() const override {
     std::call_once(once_, [&] {
       values_.resize(static_cast<std::size_t>(bytes_ / sizeof(float)));
-      make_(values_);
+      decode(values_);
     });
     return std::as_bytes(std::span<const float>(values_));
   }
 
+  const StoredCodes& codes() const { return codes_; }
+
  private:
+  void decode(std::span<float> out) const {
+    const QuantizedTensors& stored = codes_.stored;
+    const QuantFormat& f = codes_.format;
+    const std::vector<std::byte> raw = read_all(stored.weight), scales = read_all(stored.scales);
+    const std::vector<std::byte> biases =
+        stored.biases ? read_all(*stored.biases) : std::vector<std::byte>();
+    std::vector<std::uint32_t> words(raw.size() / 4);
+    if (!raw.empty()) std::memcpy(words.data(), raw.data(), raw.size());
+    // The small floats times their scales are exact in every type; F32 says so.
+    const DType dtype = has_biases(f) ? stored.scales.dtype() : DType::F32;
+    dequantize_groups(f, dtype,
+                      {words.data(), scales.data(), stored.biases ? biases.data() : nullptr},
+                      out.size() / f.group_size, out.data());
+  }
+
   std::uint64_t bytes_;
-  std::function<void(std::span<float>)> make_;
+  StoredCodes codes_;
   mutable std::once_flag once_;
   mutable std::vector<float> values_;
 };
-
-Tensor made(const std::string& name, const Shape& shape,
-            std::function<void(std::span<float>)> make) {
-  const std::uint64_t bytes = byte_size(DType::F32, numel(shape));
-  return Tensor::stored(name, std::make_shared<MadeStorage>(bytes, std::move(make)), DType::F32,
-                        shape);
-}
 
 [[noreturn]] void wrong_shape(const std::string& name, const std::string& what, const Shape& want,
                               const Shape& got) {
@@ -227,18 +236,16 @@ QuantizedTensors quantize(const std::string& name, const Tensor& values, const Q
 
 Tensor dequantize(const std::string& name, const QuantizedTensors& stored, const QuantFormat& f) {
   const Shape shape = stored_shape(name, stored, f);
-  return made(name, shape, [=](std::span<float> out) {
-    const std::vector<std::byte> raw = read_all(stored.weight), scales = read_all(stored.scales);
-    const std::vector<std::byte> biases =
-        stored.biases ? read_all(*stored.biases) : std::vector<std::byte>();
-    std::vector<std::uint32_t> words(raw.size() / 4);
-    if (!raw.empty()) std::memcpy(words.data(), raw.data(), raw.size());
-    // The small floats times their scales are exact in every type; F32 says so.
-    const DType dtype = has_biases(f) ? stored.scales.dtype() : DType::F32;
-    dequantize_groups(f, dtype,
-                      {words.data(), scales.data(), stored.biases ? biases.data() : nullptr},
-                      out.size() / f.group_size, out.data());
-  });
+  return Tensor::stored(
+      name,
+      std::make_shared<DecodedStorage>(byte_size(DType::F32, numel(shape)), StoredCodes{stored, f}),
+      DType::F32, shape);
+}
+
+std::optional<StoredCodes> stored_codes(const Storage& storage) {
+  const auto* decoded = dynamic_cast<const DecodedStorage*>(&storage);
+  if (decoded == nullptr) return std::nullopt;
+  return decoded->codes();
 }
 
 Tensor requantize(const std::string& name, const Tensor& values, const QuantFormat& f,

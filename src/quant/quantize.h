@@ -24,6 +24,13 @@ QuantizedTensors quantize(const std::string& name, const Tensor& values, const Q
 // [..., K] F32, decoded when it is first read, and kept. Throws Code::config_invalid too.
 Tensor dequantize(const std::string& name, const QuantizedTensors& stored,
                   const QuantFormat& format);
+// What a storage decodes that dequantize() made (its elements are those of the decoded tensor, row
+// by row); nothing for any other. For programs that multiply with the packed form.
+struct StoredCodes {
+  QuantizedTensors stored;
+  QuantFormat format;
+};
+std::optional<StoredCodes> stored_codes(const Storage& storage);
 // What quantising `values` [..., K] as `dtype` and decoding again gives: for classes that
 // requantise while they load. Same errors.
 Tensor requantize(const std::string& name, const Tensor& values, const QuantFormat& format,

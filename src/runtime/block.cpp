@@ -2,6 +2,7 @@
 #include "runtime/block.h"
 
 #include "base/error.h"
+#include "runtime/terms.h"
 
 namespace wb {
 
@@ -10,22 +11,6 @@ namespace {
 const float* find(const Weights& weights, const std::string& name) {
   auto it = weights.find(name);
   return it == weights.end() ? nullptr : it->second.data();
-}
-
-ops::Act act_of(Activation a) {
-  switch (a) {
-    case Activation::silu:
-      return ops::Act::silu;
-    case Activation::silu_clipped:
-      return ops::Act::silu_clipped;
-    case Activation::gelu_erf:
-      return ops::Act::gelu_erf;
-    case Activation::gelu_tanh:
-      return ops::Act::gelu_tanh;
-    case Activation::relu:
-      return ops::Act::relu;
-  }
-  WB_BUG("an activation without a kernel");
 }
 
 BoundMlp bind_mlp(const Weights& weights, const ModelSpec& spec, const MlpSpec& mlp,

@@ -7,48 +7,12 @@
 #include "base/error.h"
 #include "base/threads.h"
 #include "runtime/block.h"
+#include "runtime/terms.h"
 #include "tensor/read.h"
 
 namespace wb {
 
 namespace {
-
-// The angles of `heads` heads (the queries', or the rope keys').
-ops::RopeTable rope_table(const ModelSpec& spec, std::size_t heads) {
-  const RopeSpec& r = spec.rope;
-  const double original = static_cast<double>(r.original_max_position_embeddings);
-  const bool joined = r.span == RopeSpan::all_heads && heads > 1;
-  const std::size_t dims = spec.attention.qk_rope_head_dim * (joined ? heads : 1);
-  ops::RopeTable t;
-  t.interleaved = r.layout == RopeLayout::interleaved;
-  if (dims == 0) return t;
-  if (joined) t.heads = ops::RopeTable::Heads::joined;
-  if (!r.inv_freq.empty()) {
-    t.inv_freq.assign(r.inv_freq.begin(), r.inv_freq.end());
-    if (!joined && t.inv_freq.size() != dims / 2) t.heads = ops::RopeTable::Heads::own;
-    return t;
-  }
-  switch (r.scaling) {
-    case RopeScaling::none:
-      t.inv_freq = ops::rope_frequencies(dims, r.base, 1.0);
-      break;
-    case RopeScaling::linear:
-      t.inv_freq = ops::rope_frequencies(dims, r.base, r.factor);
-      break;
-    case RopeScaling::yarn:
-      t.inv_freq = ops::rope_frequencies_yarn(
-          dims, r.base, {r.factor, original, r.beta_fast, r.beta_slow, r.mscale, r.mscale_all_dim});
-      t.magnitude = static_cast<float>(ops::yarn_mscale(r.factor, r.mscale) /
-                                       ops::yarn_mscale(r.factor, r.mscale_all_dim));
-      break;
-    case RopeScaling::longrope:
-      t.inv_freq = ops::rope_frequencies_longrope(dims, r.base, r.long_factor);
-      t.magnitude = static_cast<float>(
-          ops::longrope_magnitude(static_cast<double>(spec.max_position_embeddings), original));
-      break;
-  }
-  return t;
-}
 
 Weights read_weights(const CanonicalModel& model, unsigned threads) {
   Weights out;

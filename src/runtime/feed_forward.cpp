@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "base/threads.h"
 #include "runtime/block.h"
+#include "runtime/terms.h"
 
 namespace wb {
 
@@ -27,37 +28,6 @@ void run_mlp(ops::Kernels kernels, unsigned threads, const BoundMlp& mlp, const 
     ops::act_mul(kernels, mlp.act, up.data(), nullptr, up.data(), up.size());
   }
   ops::linear(kernels, up.data(), rows, mlp.down, y, threads);
-}
-
-ops::RouteArgs route_args(const RouterSpec& r, const float* expert_bias) {
-  using Args = ops::RouteArgs;
-  Args a;
-  a.score = r.score == RouterScore::softmax_of_chosen ? Args::Score::softmax_of_chosen
-            : r.score == RouterScore::softmax         ? Args::Score::softmax
-                                                      : Args::Score::sigmoid;
-  a.bias = r.expert_bias == ExpertBias::none        ? Args::Bias::none
-           : r.expert_bias == ExpertBias::logits    ? Args::Bias::logits
-           : r.expert_bias == ExpertBias::selection ? Args::Bias::selection
-                                                    : Args::Bias::scores;
-  a.expert_bias = expert_bias;
-  if (!r.logit_clamp.empty()) {
-    a.logit_min = r.logit_clamp[0];
-    a.logit_max = r.logit_clamp[1];
-  }
-  if (!r.weight_clamp.empty()) {
-    a.weight_min = r.weight_clamp[0];
-    a.weight_max = r.weight_clamp[1];
-  }
-  a.k = r.num_experts_per_tok;
-  a.norm = r.norm_topk_prob;
-  a.norm_eps = r.norm_eps;
-  a.norm_min = r.norm_min;
-  a.factor = r.routed_scaling_factor;
-  a.groups = r.n_group;
-  a.groups_kept = r.topk_group;
-  a.group_by_max = r.group_score == GroupScore::max;
-  a.mask_with_infinity = r.group_mask == GroupMask::negative_infinity;
-  return a;
 }
 
 RouterTrace choose(const BlockContext& c, const BoundBlock& b, const float* x, std::size_t n) {

@@ -1,0 +1,155 @@
+// Dense networks and mixtures of experts; see runner.h. The rows of each chosen expert are gathered
+// side by side, so that every expert is one product however many tokens chose it; each token's
+// answers are then summed in the order of its choice.
+#include <algorithm>
+
+#include "base/error.h"
+#include "engine/runner.h"
+
+namespace wb::engine {
+
+namespace {
+
+// Multiplications of the router beyond which its experts are shared out.
+constexpr std::size_t kThreadWork = std::size_t{1} << 18;
+
+// In f64: a choice is a discontinuity, so it should not hang on rounding of our own. Eight sums,
+// so that additions need not wait for each other.
+double dot(const float* w, const float* x, std::size_t n) {
+  double s[8] = {};
+  std::size_t i = 0;
+  for (; i + 8 <= n; i += 8) {
+    for (std::size_t j = 0; j < 8; ++j) {
+      s[j] += static_cast<double>(w[i + j]) * static_cast<double>(x[i + j]);
+    }
+  }
+  for (; i < n; ++i) s[0] += static_cast<double>(w[i]) * static_cast<double>(x[i]);
+  return ((s[0] + s[1]) + (s[2] + s[3])) + ((s[4] + s[5]) + (s[6] + s[7]));
+}
+
+}  // namespace
+
+void Runner::choose(const Layer& l, const float* x, std::size_t n) {
+  const std::size_t experts = l.experts.size(), k = l.route.k;
+  chosen_.resize(std::max(chosen_.size(), n * k));
+  sized(chosen_weights_, n * k);
+  logits_.resize(std::max(logits_.size(), n * experts));
+  auto body = [&](std::size_t i, unsigned) {
+    const std::size_t e = i % experts, t = i / experts;
+    const double bias = l.router_bias.empty() ? 0.0 : static_cast<double>(l.router_bias[e]);
+    logits_[i] = bias + dot(l.router.data() + e * d_.hidden, x + t * d_.hidden, d_.hidden);
+  };
+  if (n * experts * d_.hidden < kThreadWork) {
+    for (std::size_t i = 0; i < n * experts; ++i) body(i, 0);
+  } else {
+    pool_.run(n * experts, body);
+  }
+  for (std::size_t t = 0; t < n; ++t) {
+    ops::route(l.route, std::span(logits_).subspan(t * experts, experts), chosen_.data() + t * k,
+               chosen_weights_.data() + t * k);
+  }
+}
+
+void Runner::gather(const Layer& l, const float* x, std::size_t n) {
+  const std::size_t k = l.route.k;
+  first_.assign(l.experts.size() + 1, 0);
+  for (std::size_t s = 0; s < n * k; ++s) ++first_[chosen_[s] + 1];
+  for (std::size_t e = 0; e < l.experts.size(); ++e) first_[e + 1] += first_[e];
+  place_.resize(std::max(place_.size(), n * k));
+  float* rows = sized(gathered_, n * k * d_.hidden);
+  for (std::size_t s = 0; s < n * k; ++s) {
+    // Rows of one expert in the order of tokens; first_ is put back below.
+    place_[s] = first_[chosen_[s]]++;
+    std::copy_n(x + s / k * d_.hidden, d_.hidden, rows + place_[s] * d_.hidden);
+  }
+  for (std::size_t e = l.experts.size(); e > 0; --e) first_[e] = first_[e - 1];
+  first_[0] = 0;
+}
+
+// All networks of the layer: the chosen experts' answers into slots_, the shared one's into
+// shared_.
+void Runner::mlps(const Layer& l, const float* x, std::size_t n) {
+  const std::size_t width = l.experts[0].up.out(), rows = n * l.route.k;
+  sized(inner_, rows * width);
+  sized(slots_, rows * d_.hidden);
+  const bool shared = l.shared.up.out() > 0;
+  for (std::size_t e = 0; e < l.experts.size(); ++e) {
+    const Mlp& m = l.experts[e];
+    if (first_[e] == first_[e + 1]) continue;
+    products_.add({.w = &m.up,
+                   .x = gathered_.data() + first_[e] * d_.hidden,
+                   .n = first_[e + 1] - first_[e],
+                   .y = inner_.data() + first_[e] * width,
+                   .gate = m.gated ? &m.gate : nullptr,
+                   .activated = true,
+                   .act = m.act});
+  }
+  if (shared) {
+    products_.add({.w = &l.shared.up,
+                   .x = x,
+                   .n = n,
+                   .y = sized(shared_inner_, n * l.shared.up.out()),
+                   .gate = l.shared.gated ? &l.shared.gate : nullptr,
+                   .activated = true,
+                   .act = l.shared.act});
+  }
+  products_.run();
+  for (std::size_t e = 0; e < l.experts.size(); ++e) {
+    if (first_[e] == first_[e + 1]) continue;
+    products_.add({.w = &l.experts[e].down,
+                   .x = inner_.data() + first_[e] * width,
+                   .n = first_[e + 1] - first_[e],
+                   .y = slots_.data() + first_[e] * d_.hidden});
+  }
+  if (shared) {
+    products_.add({.w = &l.shared.down,
+                   .x = shared_inner_.data(),
+                   .n = n,
+                   .y = sized(shared_, n * d_.hidden)});
+  }
+  products_.run();
+}
+
+void Runner::sum_experts(const Layer& l, std::size_t n) {
+  const std::size_t k = l.route.k;
+  sum_.resize(d_.hidden);
+  for (std::size_t t = 0; t < n; ++t) {
+    std::fill(sum_.begin(), sum_.end(), 0.0);
+    for (std::size_t s = t * k; s < (t + 1) * k; ++s) {
+      const double weight = static_cast<double>(chosen_weights_[s]);
+      const float* answer = slots_.data() + place_[s] * d_.hidden;
+      for (std::size_t i = 0; i < d_.hidden; ++i) {
+        sum_[i] += weight * static_cast<double>(answer[i]);
+      }
+    }
+    const double scale = l.shared.up.out() > 0 ? spec_.moe.shared_scale : 0.0;
+    const float* shared = shared_.data() + t * d_.hidden;
+    for (std::size_t i = 0; i < d_.hidden; ++i) {
+      if (scale != 0.0) sum_[i] += scale * static_cast<double>(shared[i]);
+      out_[t * d_.hidden + i] = static_cast<float>(sum_[i]);
+    }
+  }
+}
+
+void Runner::feed_forward(const Layer& l, const float* x, std::size_t n) {
+  sized(out_, n * d_.hidden);
+  if (l.moe) {
+    choose(l, x, n);
+    gather(l, x, n);
+    mlps(l, x, n);
+    sum_experts(l, n);
+    return;
+  }
+  products_.add({.w = &l.dense.up,
+                 .x = x,
+                 .n = n,
+                 .y = sized(inner_, n * l.dense.up.out()),
+                 .gate = l.dense.gated ? &l.dense.gate : nullptr,
+                 .activated = true,
+                 .act = l.dense.act});
+  products_.run();
+  products_.add({.w = &l.dense.down, .x = inner_.data(), .n = n, .y = out_.data()});
+  products_.run();
+}
+
+}  // namespace wb::engine
