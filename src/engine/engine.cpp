@@ -59,6 +59,8 @@ void Sequence::truncate(std::size_t size) {
   }
 }
 
+void Sequence::truncate_next(std::size_t m, std::size_t size) { impl_->next.at(m).truncate(size); }
+
 // --- the engine ---
 
 struct Engine::Impl {

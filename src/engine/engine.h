@@ -30,6 +30,8 @@ class Sequence {
   std::size_t size() const;  // tokens so far
   // Forgets all but the first `size` tokens.
   void truncate(std::size_t size);
+  // The same for multi-token head `m` alone.
+  void truncate_next(std::size_t m, std::size_t size);
   struct Impl;
 
  private:

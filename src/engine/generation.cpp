@@ -1,0 +1,131 @@
+// See generation.h.
+#include "engine/generation.h"
+
+#include <algorithm>
+
+#include "base/error.h"
+
+namespace wb::engine {
+
+Generation::Generation(Engine& engine, std::vector<std::uint32_t> prompt,
+                       const SamplerOptions& sampling, bool speculate)
+    : engine_(engine),
+      sampler_(sampling),
+      speculate_(speculate && engine.next_heads() > 0),
+      tokens_(std::move(prompt)),
+      given_(tokens_.size()),
+      states_(engine.next_heads()),
+      state_base_(engine.next_heads(), 0) {
+  stats_.prompt_tokens = tokens_.size();
+  if (!tokens_.empty()) return;
+  throw Error(Code::usage, "there is no prompt to continue")
+      .expected("at least one token")
+      .actual("none")
+      .advice("Give a text that is not empty.");
+}
+
+std::uint32_t Generation::next() {
+  if (given_ == tokens_.size()) {
+    const std::size_t before = tokens_.size();
+    // The token that is known and not fed yet, and as many guesses.
+    const std::size_t room = engine_.longest() - sequence_.size();
+    if (!begun_ || room == 0) {
+      begin();
+    } else if (speculate_ && first_ == 0 && room > engine_.next_heads()) {
+      judge();
+    } else {
+      step();
+    }
+    stats_.made += tokens_.size() - before;
+  }
+  return tokens_[given_++];
+}
+
+void Generation::begin() {
+  begun_ = true;
+  const std::size_t window = std::min(tokens_.size(), engine_.longest());
+  first_ = tokens_.size() - window;
+  sequence_.truncate(0);
+  std::span<const std::uint32_t> rest = std::span(tokens_).subspan(first_);
+  std::span<const float> logits;
+  while (!rest.empty()) {
+    const std::size_t n = std::min(rest.size(), Engine::kPromptPiece);
+    logits = engine_.feed(sequence_, rest.first(n));
+    if (first_ == 0) remember(n);
+    rest = rest.subspan(n);
+  }
+  sampler_.distribution(logits, tokens_, wanted_);
+  tokens_.push_back(sampler_.draw(wanted_));
+}
+
+void Generation::step() {
+  const auto logits = engine_.feed(sequence_, std::span(tokens_).last(1));
+  if (first_ == 0) remember(1);
+  sampler_.distribution(logits, tokens_, wanted_);
+  tokens_.push_back(sampler_.draw(wanted_));
+}
+
+void Generation::remember(std::size_t rows) {
+  if (!speculate_) return;
+  const auto hidden = engine_.hidden().first(rows * engine_.spec().hidden_size);
+  states_[0].insert(states_[0].end(), hidden.begin(), hidden.end());
+}
+
+// Place t has a state when token t was fed. Head m at place t needs token t + m + 1, so that the
+// last m places rest on guesses: they are taken back, to be fed again when their tokens are known.
+void Generation::guess() {
+  const std::size_t hidden = engine_.spec().hidden_size, places = sequence_.size();
+  std::vector<std::uint32_t> known = tokens_;
+  drafts_.clear();
+  draft_from_.resize(engine_.next_heads());
+  for (std::size_t m = 0; m < engine_.next_heads(); ++m) {
+    const std::size_t from = engine_.next_size(sequence_, m);
+    std::vector<float>& own = states_[m];
+    own.erase(own.begin(),
+              own.begin() + static_cast<std::ptrdiff_t>((from - state_base_[m]) * hidden));
+    state_base_[m] = from;
+    std::vector<float> rows = own;
+    WB_CHECK(rows.size() == (places - from) * hidden);
+    const auto ahead = std::span(known).subspan(from + m + 1, places - from);
+    const auto logits = engine_.feed_next(sequence_, m, rows, ahead);
+    if (m + 1 < engine_.next_heads()) {
+      // What the next head sees of these places, in place of what it saw of guesses.
+      std::vector<float>& next = states_[m + 1];
+      next.resize((from - state_base_[m + 1]) * hidden);
+      next.insert(next.end(), rows.begin(), rows.end());
+    }
+    sampler_.distribution(logits, known, draft_from_[m]);
+    known.push_back(sampler_.draw(draft_from_[m]));
+    drafts_.push_back(known.back());
+    const std::size_t certain = tokens_.size() - std::min(tokens_.size(), m + 1);
+    sequence_.truncate_next(m, std::min(places, certain));
+  }
+  stats_.drafted += drafts_.size();
+}
+
+void Generation::judge() {
+  guess();
+  const std::size_t before = sequence_.size(), vocab = engine_.spec().vocab_size;
+  std::vector<std::uint32_t> fed = {tokens_.back()};
+  fed.insert(fed.end(), drafts_.begin(), drafts_.end());
+  const auto logits = engine_.feed(sequence_, fed, /*all=*/true);
+  std::size_t accepted = 0;
+  while (true) {
+    sampler_.distribution(logits.subspan(accepted * vocab, vocab), tokens_, wanted_);
+    if (accepted == drafts_.size()) {
+      tokens_.push_back(sampler_.draw(wanted_));
+      break;
+    }
+    std::uint32_t instead = 0;
+    if (!sampler_.accept(drafts_[accepted], draft_from_[accepted], wanted_, instead)) {
+      tokens_.push_back(instead);
+      break;
+    }
+    tokens_.push_back(drafts_[accepted++]);
+  }
+  remember(1 + accepted);
+  sequence_.truncate(before + 1 + accepted);
+  stats_.accepted += accepted;
+}
+
+}  // namespace wb::engine

@@ -1,0 +1,60 @@
+// One text in the making: a prompt, then token after token. Owns the sequence, the sampler and,
+// where the model has multi-token heads, the drafts: heads guess tokens ahead, the model judges
+// all of them in one pass, and what it would have drawn itself is kept, so that the
+// distribution is the model's own whatever the heads say. Past learned positions the text is
+// cropped to the last that fit and begun again, as the training code of such models generates.
+// Refuses an empty prompt (Code::usage).
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "engine/engine.h"
+#include "engine/sampler.h"
+
+namespace wb::engine {
+
+struct GenerationStats {
+  std::size_t prompt_tokens = 0, made = 0;
+  std::size_t drafted = 0, accepted = 0;  // guesses of the multi-token heads
+};
+
+class Generation {
+ public:
+  // `speculate`: use the multi-token heads, where there are any.
+  Generation(Engine& engine, std::vector<std::uint32_t> prompt, const SamplerOptions& sampling,
+             bool speculate = false);
+
+  // The next token. Evaluates the prompt first, and whatever it needs.
+  std::uint32_t next();
+  const GenerationStats& stats() const { return stats_; }
+  // Prompt and what was made.
+  const std::vector<std::uint32_t>& tokens() const { return tokens_; }
+
+ private:
+  void begin();                     // evaluates all tokens from the start of a sequence
+  void judge();                     // one pass over the last token and what the heads guess
+  void step();                      // one pass over the last token
+  void guess();                     // fills drafts_
+  void remember(std::size_t rows);  // keeps hidden states that the heads have not seen
+
+  Engine& engine_;
+  Sampler sampler_;
+  bool speculate_;
+  std::vector<std::uint32_t> tokens_;  // known; all but `ready_` have been given out
+  std::size_t given_;                  // how many of them
+  Sequence sequence_;                  // holds tokens [first_, first_ + size)
+  std::size_t first_ = 0;
+  bool begun_ = false;
+  std::vector<std::uint32_t> drafts_;
+  std::vector<Distribution> draft_from_;
+  Distribution wanted_;
+  // For head m: states [rows, hidden_size] of the places from state_base_[m] on, which it has still
+  // to see, or to see again; head 0's are hidden states of the model.
+  std::vector<std::vector<float>> states_;
+  std::vector<std::size_t> state_base_;
+  GenerationStats stats_;
+};
+
+}  // namespace wb::engine

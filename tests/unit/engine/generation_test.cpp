@@ -1,0 +1,111 @@
+// Texts in the making: with the cache as without it, past learned positions as the source crops,
+// with speculation as without.
+#include "engine/generation.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "runtime/load.h"
+#include "unit/runtime/axes_fixture.h"
+#include "unit/runtime/runtime_fixture.h"
+
+namespace wb::engine {
+namespace {
+
+using Tokens = std::vector<std::uint32_t>;
+
+Tokens make(Engine& engine, const Tokens& prompt, std::size_t n, const SamplerOptions& sampling,
+            bool speculate, GenerationStats* stats = nullptr) {
+  Generation g(engine, prompt, sampling, speculate);
+  Tokens out(n);
+  for (auto& t : out) t = g.next();
+  if (stats != nullptr) *stats = g.stats();
+  return out;
+}
+
+// Without a cache, by the plain decoder: every token from the whole text, cropped to what fits.
+Tokens make_plainly(const Decoder& decoder, Tokens text, std::size_t n, std::size_t longest) {
+  Tokens out;
+  for (std::size_t i = 0; i < n; ++i) {
+    const std::size_t window = std::min(text.size(), longest);
+    const auto logits = decoder.forward(std::span(text).last(window)).logits;
+    const auto last = logits.end() - static_cast<std::ptrdiff_t>(decoder.spec().vocab_size);
+    out.push_back(static_cast<std::uint32_t>(std::max_element(last, logits.end()) - last));
+    text.push_back(out.back());
+  }
+  return out;
+}
+
+class SampleGeneration : public ::testing::Test {
+ protected:
+  const Checkpoint source = open_checkpoint(sample("tiny-deepseek.pt"));
+  const CanonicalModel model = ReferenceLayout(source, 2).build();
+  const Tokens tokens = tokens_of(open_checkpoint(sample("golden.safetensors")), 0, 96);
+};
+
+TEST_F(SampleGeneration, GreedyIsTheDecodersPastTheContextToo) {
+  const Decoder decoder(model);
+  Engine engine(model, {.threads = 2});
+  const std::size_t longest = engine.longest();
+  Tokens prompt;
+  while (prompt.size() + 6 < longest) {
+    prompt.insert(prompt.end(), tokens.begin(), tokens.end());
+  }
+  prompt.resize(longest - 6);
+  EXPECT_EQ(make(engine, prompt, 12, {}, false), make_plainly(decoder, prompt, 12, longest));
+  EXPECT_EQ(make(engine, prompt, 12, {}, true), make_plainly(decoder, prompt, 12, longest));
+}
+
+TEST_F(SampleGeneration, SpeculationChangesNoGreedyTokenAndAcceptsSome) {
+  Engine engine(model, {.threads = 2});
+  const Tokens prompt(tokens.begin(), tokens.begin() + 20);
+  GenerationStats stats;
+  const Tokens plain = make(engine, prompt, 60, {}, false);
+  EXPECT_EQ(make(engine, prompt, 60, {}, true, &stats), plain);
+  EXPECT_EQ(stats.prompt_tokens, 20u);
+  EXPECT_GE(stats.made, 60u);
+  EXPECT_GT(stats.drafted, 20u);
+  EXPECT_GT(stats.accepted, 0u);
+  EXPECT_LE(stats.accepted, stats.drafted);
+}
+
+TEST_F(SampleGeneration, SamplingRepeatsWithItsSeed) {
+  Engine engine(model, {.threads = 2});
+  const Tokens prompt(tokens.begin(), tokens.begin() + 20);
+  const SamplerOptions warm{.temperature = 1.0, .top_p = 0.95, .seed = 5};
+  const Tokens once = make(engine, prompt, 30, warm, false);
+  EXPECT_EQ(make(engine, prompt, 30, warm, false), once);
+  EXPECT_NE(make(engine, prompt, 30, {.temperature = 1.0, .top_p = 0.95, .seed = 6}, false), once);
+  EXPECT_EQ(make(engine, prompt, 30, warm, true), make(engine, prompt, 30, warm, true));
+}
+
+// Models with several heads: what is guessed on guesses must not stay.
+TEST(Generation, SeveralHeadsChangeNoGreedyToken) {
+  const nlohmann::json variants =
+      nlohmann::json::parse(std::ifstream(fixture("runtime/axes.json")));
+  std::size_t met = 0;
+  for (const nlohmann::json& v : variants) {
+    if (!v.contains("mtp")) continue;
+    SCOPED_TRACE(v["name"].get<std::string>());
+    TemporaryFolder folder;
+    write_variant(variants, v, folder.path());
+    const CanonicalModel model = load_model(folder.path());
+    met += model.spec.num_nextn_predict_layers > 1 ? 1 : 0;
+    Engine engine(model, {.threads = 1});
+    const Tokens prompt = v["tokens"].get<Tokens>();
+    const std::size_t n = std::min<std::size_t>(20, engine.longest() - prompt.size());
+    EXPECT_EQ(make(engine, prompt, n, {}, true), make(engine, prompt, n, {}, false));
+  }
+  EXPECT_GE(met, 1u);
+}
+
+TEST_F(SampleGeneration, RefusesAnEmptyPrompt) {
+  Engine engine(model, {.threads = 1});
+  EXPECT_THROW(Generation(engine, {}, {}), Error);
+}
+
+}  // namespace
+}  // namespace wb::engine
