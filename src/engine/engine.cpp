@@ -183,6 +183,15 @@ Engine::Engine(Engine&&) noexcept = default;
 const ModelSpec& Engine::spec() const { return impl_->spec(); }
 std::uint64_t Engine::parameters() const { return impl_->weights.parameters; }
 std::uint64_t Engine::bytes_per_token() const { return impl_->weights.bytes_per_token(); }
+std::uint64_t Engine::products_per_token() const { return impl_->weights.products_per_token(); }
+std::uint64_t Engine::products_of_head() const {
+  return impl_->weights.head.out() * impl_->weights.head.in();
+}
+std::uint64_t Engine::products_of_attention(std::size_t tokens) const {
+  const AttentionSpec& a = spec().attention;
+  const std::uint64_t per_pair = a.qk_nope_head_dim + a.qk_rope_head_dim + a.v_head_dim;
+  return spec().num_hidden_layers * a.num_attention_heads * per_pair * tokens * (tokens + 1) / 2;
+}
 unsigned Engine::threads() const { return impl_->runner.threads(); }
 std::size_t Engine::longest() const { return impl_->longest(); }
 std::size_t Engine::next_heads() const { return impl_->weights.next.size(); }

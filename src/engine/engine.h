@@ -49,6 +49,11 @@ class Engine {
   const ModelSpec& spec() const;
   std::uint64_t parameters() const;
   std::uint64_t bytes_per_token() const;  // of weights, as stored (weights.h)
+  // Multiplications of all matrices but the output head for one token, and of the head.
+  std::uint64_t products_per_token() const;
+  std::uint64_t products_of_head() const;
+  // Multiplications of attention proper for a prompt of `tokens`: scores and mixing.
+  std::uint64_t products_of_attention(std::size_t tokens) const;
   unsigned threads() const;
   // Tokens that a sequence can hold: the table of learned positions; else no bound of ours.
   std::size_t longest() const;

@@ -134,8 +134,22 @@ class Binder {
   const ModelSpec& spec_;
 };
 
-std::uint64_t bytes_of(const Mlp& m) {
-  return m.gate.packed.bytes() + m.up.packed.bytes() + m.down.packed.bytes();
+// Calls f(matrix) for every matrix of the layers that one token is multiplied with; of experts the
+// first stand for those that a token chooses.
+template <class F>
+void for_each_used(const Weights& w, F f) {
+  auto mlp = [&](const Mlp& m) {
+    for (const Matrix* each : {&m.gate, &m.up, &m.down}) f(*each);
+  };
+  for (const Layer& l : w.layers) {
+    for (const Matrix* m :
+         {&l.q_down, &l.q_nope, &l.q_rope, &l.kv_down, &l.k_nope, &l.k_rope, &l.v, &l.o}) {
+      f(*m);
+    }
+    mlp(l.shared);
+    mlp(l.dense);
+    for (std::size_t e = 0; l.moe && e < l.route.k; ++e) mlp(l.experts[e]);
+  }
 }
 
 }  // namespace
@@ -148,14 +162,15 @@ Weights bind(const CanonicalModel& model) {
 
 std::uint64_t Weights::bytes_per_token() const {
   std::uint64_t total = head.packed.bytes();
-  for (const Layer& l : layers) {
-    for (const Matrix* m :
-         {&l.q_down, &l.q_nope, &l.q_rope, &l.kv_down, &l.k_nope, &l.k_rope, &l.v, &l.o}) {
-      total += m->packed.bytes();
-    }
-    total += l.router.size() * sizeof(float) + bytes_of(l.shared) + bytes_of(l.dense);
-    if (l.moe) total += l.route.k * bytes_of(l.experts[0]);
-  }
+  for (const Layer& l : layers) total += l.router.size() * sizeof(float);
+  for_each_used(*this, [&](const Matrix& m) { total += m.packed.bytes(); });
+  return total;
+}
+
+std::uint64_t Weights::products_per_token() const {
+  std::uint64_t total = 0;
+  for (const Layer& l : layers) total += l.router.size();
+  for_each_used(*this, [&](const Matrix& m) { total += m.out() * m.in(); });
   return total;
 }
 

@@ -54,6 +54,8 @@ struct Weights {
   // Bytes of weights that decoding one token touches, as stored: every matrix that it multiplies
   // with, of a mixture the experts that one token chooses.
   std::uint64_t bytes_per_token() const;
+  // Multiplications of the layers' matrices for one token; the output head's are apart.
+  std::uint64_t products_per_token() const;
 };
 
 Weights bind(const CanonicalModel& model);
