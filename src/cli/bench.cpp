@@ -4,10 +4,10 @@
 #include <algorithm>
 #include <chrono>
 
+#include "base/progress.h"
 #include "cli/cli.h"
 #include "cli/model.h"
 #include "cli/output.h"
-#include "base/progress.h"
 #include "engine/engine.h"
 #include "engine/measure.h"
 
@@ -77,12 +77,13 @@ Row bench_prompt(engine::Engine& engine, std::size_t n, unsigned repeat, double 
   return {fmt::format("prompt {}", n), count / median(seconds), count * peak / work};
 }
 
-Row bench_decode(engine::Engine& engine, std::size_t n, std::size_t context, unsigned repeat,
-                 double bandwidth) {
+// Memory and decoding take turns, because what memory gives changes with what else runs.
+Row bench_decode(engine::Engine& engine, std::size_t n, std::size_t context, unsigned repeat) {
   check_length(engine, context + n);
   const auto tokens = some_tokens(context + n, engine.spec().vocab_size);
-  std::vector<double> seconds;
+  std::vector<double> seconds, bandwidth;
   for (unsigned i = 0; i <= repeat; ++i) {
+    bandwidth.push_back(engine::read_bandwidth(engine.threads()));
     engine::Sequence sequence;
     if (context > 0) engine.feed(sequence, std::span(tokens).first(context));
     const double begin = now();
@@ -94,7 +95,7 @@ Row bench_decode(engine::Engine& engine, std::size_t n, std::size_t context, uns
   std::string test = fmt::format("decode {}", n);
   if (context > 0) test += fmt::format(" at {}", context);
   return {test, static_cast<double>(n) / median(seconds),
-          bandwidth / static_cast<double>(engine.bytes_per_token())};
+          median(bandwidth) / static_cast<double>(engine.bytes_per_token())};
 }
 
 int bench(const Flags& flags, bool json) {
@@ -105,7 +106,7 @@ int bench(const Flags& flags, bool json) {
   std::vector<Row> rows;
   for (std::size_t n : flags.prompts) rows.push_back(bench_prompt(engine, n, flags.repeat, peak));
   for (std::size_t n : flags.decodes) {
-    rows.push_back(bench_decode(engine, n, flags.context, flags.repeat, bandwidth));
+    rows.push_back(bench_decode(engine, n, flags.context, flags.repeat));
   }
   if (json) {
     Json out = {{"parameters", engine.parameters()},

@@ -9,15 +9,18 @@ namespace wb::engine {
 
 namespace {
 
-// Bytes of rows in a piece: enough to make handing it out cheap, few enough that the threads
-// end together.
-constexpr std::size_t kPieceBytes = std::size_t{48} << 10;
+// Bytes of rows in a piece: large ones, because every change of place costs the prefetcher some
+// hundred nanoseconds; at least four of a matrix that is worth sharing, so that the threads end
+// together.
+constexpr std::size_t kMostPieceBytes = std::size_t{192} << 10;
+constexpr std::size_t kLeastPieceBytes = std::size_t{16} << 10;
 constexpr std::size_t kTileRows = 128;  // of matrices that meet many vectors
 
 std::size_t rows_per_piece(const Product& job) {
   if (job.n > kFewVectors) return kTileRows;
-  const std::size_t rows = kPieceBytes / std::max<std::size_t>(1, job.w->packed.row_bytes);
-  return std::max<std::size_t>(4, rows / 4 * 4);
+  const std::size_t row = std::max<std::size_t>(1, job.w->packed.row_bytes);
+  const std::size_t bytes = std::clamp(row * job.w->out() / 4, kLeastPieceBytes, kMostPieceBytes);
+  return std::max<std::size_t>(4, bytes / row / 4 * 4);
 }
 
 // Rows [begin, end) as f32 with a stride: where they lie, or unpacked into `tile`.
