@@ -179,14 +179,11 @@ void Runner::absorbed_heads(const Layer& l, const LayerState& state, std::size_t
   std::fill_n(scores, n * heads * size, 0.0f);
   const Matrix& v = l.values();
   if (d_.nope > 0) {
-    float* rows = sized(b.tile, d_.nope * d_.latent);
     for (std::size_t h = h0; h < h1; ++h) {
       const std::size_t first = d_.kv_of(h) * d_.nope;
-      ops::unpack(l.k_nope.packed, first, first + d_.nope, rows);
       for (std::size_t r = 0; r < n; ++r) {
-        ops::simd_gemm_nn(1, d_.latent, d_.nope, q_.data() + (r * d_.heads + h) * d_.key(),
-                          d_.key(), rows, d_.latent, in_latent + (r * heads + h - h0) * d_.latent,
-                          d_.latent);
+        ops::sum_rows(l.k_nope.packed, q_.data() + (r * d_.heads + h) * d_.key(), first,
+                      first + d_.nope, in_latent + (r * heads + h - h0) * d_.latent);
       }
     }
     ops::simd_gemm_nt(n * heads, size, d_.latent, in_latent, d_.latent, state.latent.data(),

@@ -52,7 +52,7 @@ class Runner {
   void norm_heads(const Norm& norm, float* x, std::size_t rows) const;
   void absorbed(const Layer& layer, const LayerState& state, std::size_t n);
   struct HeadBuffers {
-    Floats scores, part, in_latent, tile;
+    Floats scores, part, in_latent;
     ops::PackedInput input;
   };
   void absorbed_heads(const Layer& layer, const LayerState& state, std::size_t n, std::size_t h0,

@@ -23,7 +23,8 @@ double small_float(unsigned code, unsigned exponent_bits, unsigned mantissa_bits
   const unsigned exponent = (code >> mantissa_bits) & ((1u << exponent_bits) - 1);
   const bool negative = ((code >> (mantissa_bits + exponent_bits)) & 1u) != 0;
   const double whole = exponent == 0 ? 0.0 : 1.0;
-  const double fraction = whole + std::ldexp(static_cast<double>(mantissa), -static_cast<int>(mantissa_bits));
+  const double fraction =
+      whole + std::ldexp(static_cast<double>(mantissa), -static_cast<int>(mantissa_bits));
   const double v = std::ldexp(fraction, static_cast<int>(exponent == 0 ? 1 : exponent) - bias);
   return negative ? -v : v;
 }
@@ -91,6 +92,17 @@ void multiply_plain(const PackedMatrix& w, const float* x, std::size_t begin, st
     double sum = w.bias != nullptr ? static_cast<double>(w.bias[r]) : 0.0;
     for (std::size_t i = 0; i < w.in; ++i) sum += value_at(w, r, i) * static_cast<double>(x[i]);
     y[r] = static_cast<float>(sum);
+  }
+}
+
+void sum_rows_plain(const PackedMatrix& w, const float* q, std::size_t begin, std::size_t end,
+                    float* y) {
+  for (std::size_t i = 0; i < w.in; ++i) {
+    double sum = 0;
+    for (std::size_t r = begin; r < end; ++r) {
+      sum += value_at(w, r, i) * static_cast<double>(q[r - begin]);
+    }
+    y[i] = static_cast<float>(sum);
   }
 }
 

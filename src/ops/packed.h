@@ -24,15 +24,15 @@ enum class ScaleType : std::uint8_t { f32, f16, bf16, e8m0, e4m3 };
 struct PackedMatrix {
   Packing packing = Packing::f32;
   ScaleType scale_type = ScaleType::f32;
-  unsigned bits = 32;            // of one element
-  std::size_t group = 0;         // elements that share a scale; a power of two, 16 to 128
-  std::size_t out = 0, in = 0;   // `in` is a multiple of `group` where there are groups
+  unsigned bits = 32;           // of one element
+  std::size_t group = 0;        // elements that share a scale; a power of two, 16 to 128
+  std::size_t out = 0, in = 0;  // `in` is a multiple of `group` where there are groups
   const std::byte* data = nullptr;
   const std::byte* scales = nullptr;
-  const std::byte* biases = nullptr;     // affine only
+  const std::byte* biases = nullptr;  // affine only
   std::size_t row_bytes = 0, scale_bytes = 0;
-  const std::uint32_t* rows = nullptr;   // [out] or null
-  const float* bias = nullptr;           // [out] or null: of the layer, added to the product
+  const std::uint32_t* rows = nullptr;  // [out] or null
+  const float* bias = nullptr;          // [out] or null: of the layer, added to the product
 
   bool grouped() const { return group != 0; }
   const std::byte* row(std::size_t r) const { return data + stored(r) * row_bytes; }
@@ -51,19 +51,23 @@ struct PackedInput {
 void prepare(const PackedMatrix& like, const float* x, PackedInput& input);
 // Whether an input prepared for `a` serves `b`.
 inline bool same_order(const PackedMatrix& a, const PackedMatrix& b) {
-  return a.in == b.in && a.grouped() == b.grouped() && a.bits == b.bits && a.group == b.group;
+  return a.in == b.in && a.packing == b.packing && a.bits == b.bits && a.group == b.group;
 }
 
 // y[r] = w[r] . x + bias[r] for rows r in [begin, end); y is indexed by r. What a row gives does
 // not depend on the range it is asked for with.
 void multiply(const PackedMatrix& w, const PackedInput& x, std::size_t begin, std::size_t end,
               float* y);
+// y[in] = the sum of q[r - begin] * w[r] over rows r in [begin, end); the layer's bias has no part.
+void sum_rows(const PackedMatrix& w, const float* q, std::size_t begin, std::size_t end, float* y);
 // The values of rows [begin, end): out[(end - begin) * in], as f32: code * scale + bias, rounded
 // once; dense values exactly. For products with many vectors at once.
 void unpack(const PackedMatrix& w, std::size_t begin, std::size_t end, float* out);
 
-// The oracles of both.
+// Their oracles.
 void multiply_plain(const PackedMatrix& w, const float* x, std::size_t begin, std::size_t end,
+                    float* y);
+void sum_rows_plain(const PackedMatrix& w, const float* q, std::size_t begin, std::size_t end,
                     float* y);
 void unpack_plain(const PackedMatrix& w, std::size_t begin, std::size_t end, double* out);
 

@@ -1,9 +1,9 @@
 // Highway kernels for products with packed matrices, compiled once per instruction set; see
 // packed.h. The unit of grouped packings is a window: 32 bits that hold kPer whole codes (16 of 2
-// bits, 8 of 3 or 4, 4 of 5, 6 or 8). Lane j of a vector holds window j; shifting all lanes by
-// one code at a time makes code k of every window, so inputs are laid out by (vector, code,
-// window), once for all rows. Scales join per window after its codes are summed; biases
-// meet the group's sum of inputs, in the lane of the group's first window.
+// bits, 8 of 3 or 4, 4 of 5, 6 or 8). Lane j of a vector holds window j, and code k is taken from
+// all lanes at once, so inputs are laid out by (vector, code, window), once for all rows. Scales
+// join per window after its codes are summed; biases meet the group's sum of inputs, in the lane of
+// the group's first window.
 #include <algorithm>
 #include <cstring>
 
@@ -138,29 +138,33 @@ HWY_INLINE VU Windows(const std::byte* row, std::size_t first, std::size_t count
   }
 }
 
-// Code 0 of each window as a number.
-template <Packing kPacking, unsigned kBits>
-HWY_INLINE V Value(VU w) {
+// By what code k of a window is larger as CodeValue() gives it. An affine code is left where it
+// stands, which saves shifting it; inputs are divided by as much, exactly, being powers of two.
+constexpr float Enlarged(Packing packing, unsigned bits, std::size_t k) {
+  const bool stands = packing == Packing::affine && bits * (k + 1) < 32;
+  return stands ? static_cast<float>(std::uint64_t{1} << (bits * k)) : 1.0f;
+}
+
+// Code kK of each window as a number, times Enlarged().
+template <Packing kPacking, unsigned kBits, std::size_t kK>
+HWY_INLINE V CodeValue(VU w) {
   const D d;
   const DU du;
+  constexpr unsigned kShift = kBits * kK;
   if constexpr (kPacking == Packing::affine) {
-#if HWY_TARGET <= HWY_AVX3
-    // The look-up takes the low 4 bits of an index: no mask is needed.
-    if constexpr (kBits == 4) {
-      alignas(64) static constexpr float kCodes[16] = {0, 1, 2,  3,  4,  5,  6,  7,
-                                                       8, 9, 10, 11, 12, 13, 14, 15};
-      return V{_mm512_permutexvar_ps(w.raw, hn::Load(d, kCodes).raw)};
-    }
-#endif
-    const VU code = hn::And(w, hn::Set(du, (1u << kBits) - 1));
+    // What ends with the window must be shifted, or it would convert as a negative number.
+    constexpr bool kStands = kShift + kBits < 32;
+    constexpr std::uint32_t kMask = ((1u << kBits) - 1) << (kStands ? kShift : 0);
+    const VU code = kStands ? hn::And(w, hn::Set(du, kMask)) : hn::ShiftRight<kShift>(w);
     return hn::ConvertTo(d, hn::BitCast(DI(), code));
   } else {
     // Exponent and mantissa where those of a float stand; the product mends the exponent's bias
     // and makes what was subnormal before so again.
     constexpr int kUp = kPacking == Packing::e2m1 ? 22 : 20;
     constexpr unsigned kSign = 1u << (kBits - 1);
-    const VU magnitude = hn::ShiftLeft<kUp>(hn::And(w, hn::Set(du, kSign - 1)));
-    const VU sign = hn::ShiftLeft<32 - kBits>(hn::And(w, hn::Set(du, kSign)));
+    const VU code = hn::ShiftRight<kShift>(w);
+    const VU magnitude = hn::ShiftLeft<kUp>(hn::And(code, hn::Set(du, kSign - 1)));
+    const VU sign = hn::ShiftLeft<32 - kBits>(hn::And(code, hn::Set(du, kSign)));
     const V factor = hn::Set(d, kPacking == Packing::e2m1 ? 0x1p126f : 0x1p120f);
     return hn::Mul(hn::BitCast(d, hn::Or(magnitude, sign)), factor);
   }
@@ -212,60 +216,110 @@ struct Spread {
   }
 };
 
-template <Packing kPacking, unsigned kBits, ScaleType kType, std::size_t kRows>
-HWY_INLINE void GroupedRows(const PackedMatrix& w, const Spread& spread, const PackedInput& x,
-                            std::size_t r, float* y) {
+// One of the rows that are multiplied side by side.
+struct GroupedRow {
+  const std::byte *data, *scales, *biases;
+  GroupedRow(const PackedMatrix& w, std::size_t r) {
+    const std::size_t s = w.stored(r);
+    data = w.data + s * w.row_bytes;
+    scales = w.scales + s * w.scale_bytes;
+    biases = w.biases + (w.biases != nullptr ? s * w.scale_bytes : 0);
+  }
+};
+
+// Adds to `sum` what a vector of windows brings: `part`, the sums of codes times inputs, by their
+// scales; and the groups' inputs, by their biases.
+template <Packing kPacking, ScaleType kType>
+HWY_INLINE V AddGroups(const GroupedRow& row, const Spread& spread, std::size_t first,
+                       std::size_t windows, const float* group_sums, V part, V sum) {
+  const D d;
+  const std::size_t g = spread.first(first), n = spread.count(first, windows);
+  const V scale = hn::TableLookupLanes(Scales<kType>(row.scales, g, n), spread.index);
+  sum = hn::MulAdd(part, scale, sum);
+  if constexpr (kPacking == Packing::affine) {
+    const V bias = hn::TableLookupLanes(Scales<kType>(row.biases, g, n), spread.index);
+    sum = hn::MulAdd(bias, hn::LoadU(d, group_sums + first), sum);
+  }
+  return sum;
+}
+
+// The sums of four rows, or their windows. Variables, not arrays: compilers leave arrays of vectors
+// in memory.
+struct FourSums {
+  V a, b, c, d;
+};
+struct FourWindows {
+  VU a, b, c, d;
+};
+
+// Adds codes kK, kK + 1, ... of four rows' windows, times the inputs that they share.
+template <Packing kPacking, unsigned kBits, std::size_t kK>
+HWY_INLINE void AddCodes(const FourWindows& w, const float* in, std::size_t lanes, FourSums& sum) {
+  if constexpr (kK < PerWindow(kBits)) {
+    const V x = hn::LoadU(D(), in + kK * lanes);
+    sum.a = hn::MulAdd(CodeValue<kPacking, kBits, kK>(w.a), x, sum.a);
+    sum.b = hn::MulAdd(CodeValue<kPacking, kBits, kK>(w.b), x, sum.b);
+    sum.c = hn::MulAdd(CodeValue<kPacking, kBits, kK>(w.c), x, sum.c);
+    sum.d = hn::MulAdd(CodeValue<kPacking, kBits, kK>(w.d), x, sum.d);
+    AddCodes<kPacking, kBits, kK + 1>(w, in, lanes, sum);
+  }
+}
+
+template <Packing kPacking, unsigned kBits, ScaleType kType>
+HWY_INLINE void FourRows(const Spread& spread, const PackedInput& x, std::size_t windows,
+                         const GroupedRow& r0, const GroupedRow& r1, const GroupedRow& r2,
+                         const GroupedRow& r3, float* out) {
   constexpr std::size_t kPer = PerWindow(kBits);
   const D d;
-  const std::size_t lanes = hn::Lanes(d), windows = w.in / kPer;
-  const std::byte *data[kRows], *scales[kRows], *biases[kRows];
-  V sum[kRows];
-  for (std::size_t i = 0; i < kRows; ++i) {
-    const std::size_t s = w.stored(r + i);
-    data[i] = w.data + s * w.row_bytes;
-    scales[i] = w.scales + s * w.scale_bytes;
-    biases[i] = kPacking == Packing::affine ? w.biases + s * w.scale_bytes : nullptr;
-    sum[i] = hn::Zero(d);
-  }
+  const std::size_t lanes = hn::Lanes(d);
+  const V zero = hn::Zero(d);
+  FourSums all = {zero, zero, zero, zero};
   const float* in = x.permuted.data();
-  const float* group_sums = x.sums.data();
-  for (std::size_t first = 0; first < windows; first += lanes) {
-    VU code[kRows];
-    V part[kRows];
-    for (std::size_t i = 0; i < kRows; ++i) {
-      code[i] = Windows<kBits>(data[i], first, windows);
-      part[i] = hn::Mul(Value<kPacking, kBits>(code[i]), hn::LoadU(d, in));
-    }
-    for (std::size_t k = 1; k < kPer; ++k) {
-      const V xk = hn::LoadU(d, in + k * lanes);
-      for (std::size_t i = 0; i < kRows; ++i) {
-        code[i] = hn::ShiftRight<kBits>(code[i]);
-        part[i] = hn::MulAdd(Value<kPacking, kBits>(code[i]), xk, part[i]);
-      }
-    }
-    in += kPer * lanes;
-    const std::size_t g = spread.first(first), n = spread.count(first, windows);
-    for (std::size_t i = 0; i < kRows; ++i) {
-      const V scale = hn::TableLookupLanes(Scales<kType>(scales[i], g, n), spread.index);
-      sum[i] = hn::MulAdd(part[i], scale, sum[i]);
-      if constexpr (kPacking == Packing::affine) {
-        const V bias = hn::TableLookupLanes(Scales<kType>(biases[i], g, n), spread.index);
-        sum[i] = hn::MulAdd(bias, hn::LoadU(d, group_sums + first), sum[i]);
-      }
-    }
+  const float* sums = x.sums.data();
+  for (std::size_t first = 0; first < windows; first += lanes, in += kPer * lanes) {
+    const FourWindows w = {
+        Windows<kBits>(r0.data, first, windows), Windows<kBits>(r1.data, first, windows),
+        Windows<kBits>(r2.data, first, windows), Windows<kBits>(r3.data, first, windows)};
+    FourSums part = {zero, zero, zero, zero};
+    AddCodes<kPacking, kBits, 0>(w, in, lanes, part);
+    all.a = AddGroups<kPacking, kType>(r0, spread, first, windows, sums, part.a, all.a);
+    all.b = AddGroups<kPacking, kType>(r1, spread, first, windows, sums, part.b, all.b);
+    all.c = AddGroups<kPacking, kType>(r2, spread, first, windows, sums, part.c, all.c);
+    all.d = AddGroups<kPacking, kType>(r3, spread, first, windows, sums, part.d, all.d);
   }
-  for (std::size_t i = 0; i < kRows; ++i) {
-    const float bias = w.bias != nullptr ? w.bias[r + i] : 0.0f;
-    y[r + i] = hn::GetLane(hn::SumOfLanes(d, sum[i])) + bias;
-  }
+  out[0] = hn::GetLane(hn::SumOfLanes(d, all.a));
+  out[1] = hn::GetLane(hn::SumOfLanes(d, all.b));
+  out[2] = hn::GetLane(hn::SumOfLanes(d, all.c));
+  out[3] = hn::GetLane(hn::SumOfLanes(d, all.d));
 }
 
 template <Packing kPacking, unsigned kBits, ScaleType kType>
 void Grouped(const PackedMatrix& w, const PackedInput& x, std::size_t r, std::size_t end,
              float* y) {
+  const std::size_t windows = w.in / PerWindow(kBits);
   const Spread spread(w.group, PerWindow(kBits));
-  for (; r + 4 <= end; r += 4) GroupedRows<kPacking, kBits, kType, 4>(w, spread, x, r, y);
-  for (; r < end; ++r) GroupedRows<kPacking, kBits, kType, 1>(w, spread, x, r, y);
+  for (; r < end; r += 4) {
+    const std::size_t last = end - 1;  // stands in for rows past the end
+    float four[4];
+    FourRows<kPacking, kBits, kType>(
+        spread, x, windows, GroupedRow(w, r), GroupedRow(w, std::min(r + 1, last)),
+        GroupedRow(w, std::min(r + 2, last)), GroupedRow(w, std::min(r + 3, last)), four);
+    for (std::size_t i = 0; i < 4 && r + i < end; ++i) {
+      y[r + i] = four[i] + (w.bias != nullptr ? w.bias[r + i] : 0.0f);
+    }
+  }
+}
+
+// Values of one vector of windows from code kK on, by (code, window).
+template <Packing kPacking, unsigned kBits, std::size_t kK>
+HWY_INLINE void PutCodes(VU w, V scale, V bias, float* out) {
+  if constexpr (kK < PerWindow(kBits)) {
+    const D d;
+    const V whole = hn::Set(d, 1.0f / Enlarged(kPacking, kBits, kK));
+    const V code = hn::Mul(CodeValue<kPacking, kBits, kK>(w), whole);
+    hn::Store(hn::MulAdd(code, scale, bias), d, out + kK * hn::Lanes(d));
+    PutCodes<kPacking, kBits, kK + 1>(w, scale, bias, out);
+  }
 }
 
 template <Packing kPacking, unsigned kBits, ScaleType kType>
@@ -273,25 +327,123 @@ void UnpackGrouped(const PackedMatrix& w, std::size_t r, float* out) {
   constexpr std::size_t kPer = PerWindow(kBits);
   const Spread spread(w.group, kPer);
   const D d;
-  const std::size_t lanes = hn::Lanes(d), windows = w.in / kPer, s = w.stored(r);
+  const std::size_t lanes = hn::Lanes(d), windows = w.in / kPer;
+  const GroupedRow row(w, r);
   HWY_ALIGN float values[16 * 16];
   for (std::size_t first = 0; first < windows; first += lanes) {
-    VU code = Windows<kBits>(w.data + s * w.row_bytes, first, windows);
+    const VU codes = Windows<kBits>(row.data, first, windows);
     const std::size_t g = spread.first(first), n = spread.count(first, windows);
-    const std::size_t from = s * w.scale_bytes;
-    const V scale = hn::TableLookupLanes(Scales<kType>(w.scales + from, g, n), spread.index);
+    const V scale = hn::TableLookupLanes(Scales<kType>(row.scales, g, n), spread.index);
     V bias = hn::Zero(d);
     if constexpr (kPacking == Packing::affine) {
-      bias = hn::TableLookupLanes(Scales<kType>(w.biases + from, g, n), spread.index);
+      bias = hn::TableLookupLanes(Scales<kType>(row.biases, g, n), spread.index);
     }
-    for (std::size_t k = 0; k < kPer; ++k) {
-      hn::Store(hn::MulAdd(Value<kPacking, kBits>(code), scale, bias), d, values + k * lanes);
-      code = hn::ShiftRight<kBits>(code);
-    }
+    PutCodes<kPacking, kBits, 0>(codes, scale, bias, values);
     const std::size_t left = std::min(lanes, windows - first);
     for (std::size_t j = 0; j < left; ++j) {
       for (std::size_t k = 0; k < kPer; ++k) out[(first + j) * kPer + k] = values[k * lanes + j];
     }
+  }
+}
+
+// --- sums of rows ---
+
+// The parts of a row's factor that meet a vector of windows: its scale and its bias times `q`.
+struct RowFactor {
+  VU codes;
+  V scale, bias;
+};
+template <Packing kPacking, unsigned kBits, ScaleType kType>
+HWY_INLINE RowFactor FactorOf(const GroupedRow& row, const Spread& spread, std::size_t first,
+                              std::size_t windows, float q) {
+  const D d;
+  const std::size_t g = spread.first(first), n = spread.count(first, windows);
+  RowFactor f;
+  f.codes = Windows<kBits>(row.data, first, windows);
+  f.scale =
+      hn::Mul(hn::Set(d, q), hn::TableLookupLanes(Scales<kType>(row.scales, g, n), spread.index));
+  f.bias = hn::Zero(d);
+  if constexpr (kPacking == Packing::affine) {
+    f.bias =
+        hn::Mul(hn::Set(d, q), hn::TableLookupLanes(Scales<kType>(row.biases, g, n), spread.index));
+  }
+  return f;
+}
+
+// Adds codes kK, ... of two rows to `y`, by (code, window).
+template <Packing kPacking, unsigned kBits, std::size_t kK>
+HWY_INLINE void AddToCodes(const RowFactor& a, const RowFactor& b, float* y, std::size_t lanes) {
+  if constexpr (kK < PerWindow(kBits)) {
+    const D d;
+    V sum = hn::Load(d, y + kK * lanes);
+    sum = hn::MulAdd(CodeValue<kPacking, kBits, kK>(a.codes), a.scale, sum);
+    sum = hn::MulAdd(CodeValue<kPacking, kBits, kK>(b.codes), b.scale, sum);
+    hn::Store(sum, d, y + kK * lanes);
+    AddToCodes<kPacking, kBits, kK + 1>(a, b, y, lanes);
+  }
+}
+
+// y[in] = sum over rows of q[row] * row, one vector of windows after the other.
+template <Packing kPacking, unsigned kBits, ScaleType kType>
+void SumRowsGrouped(const PackedMatrix& w, const float* q, std::size_t begin, std::size_t end,
+                    float* y) {
+  constexpr std::size_t kPer = PerWindow(kBits);
+  const Spread spread(w.group, kPer);
+  const D d;
+  const std::size_t lanes = hn::Lanes(d), windows = w.in / kPer;
+  for (std::size_t first = 0; first < windows; first += lanes) {
+    HWY_ALIGN float values[16 * 16] = {};
+    HWY_ALIGN float biases[16];
+    V bias = hn::Zero(d);
+    for (std::size_t r = begin; r < end; r += 2) {
+      // A row past the end counts nothing.
+      const std::size_t other = std::min(r + 1, end - 1);
+      const float q1 = r + 1 < end ? q[r + 1 - begin] : 0.0f;
+      const RowFactor a =
+          FactorOf<kPacking, kBits, kType>(GroupedRow(w, r), spread, first, windows, q[r - begin]);
+      const RowFactor b =
+          FactorOf<kPacking, kBits, kType>(GroupedRow(w, other), spread, first, windows, q1);
+      AddToCodes<kPacking, kBits, 0>(a, b, values, lanes);
+      bias = hn::Add(bias, hn::Add(a.bias, b.bias));
+    }
+    hn::Store(bias, d, biases);
+    const std::size_t left = std::min(lanes, windows - first);
+    for (std::size_t k = 0; k < kPer; ++k) {
+      const float whole = 1.0f / Enlarged(kPacking, kBits, k);
+      for (std::size_t j = 0; j < left; ++j) {
+        y[(first + j) * kPer + k] = values[k * lanes + j] * whole + biases[j];
+      }
+    }
+  }
+}
+
+template <class Row>
+void SumRowsDense(const PackedMatrix& w, const float* q, std::size_t begin, std::size_t end,
+                  float* y) {
+  const D d;
+  const std::size_t lanes = hn::Lanes(d);
+  std::size_t at = 0;
+  for (; at + 2 * lanes <= w.in; at += 2 * lanes) {
+    V s0 = hn::Zero(d), s1 = s0;
+    for (std::size_t r = begin; r < end; ++r) {
+      const auto* p = reinterpret_cast<const typename Row::T*>(w.row(r)) + at;
+      const V factor = hn::Set(d, q[r - begin]);
+      s0 = hn::MulAdd(factor, Row::Load(d, p), s0);
+      s1 = hn::MulAdd(factor, Row::Load(d, p + lanes), s1);
+    }
+    hn::StoreU(s0, d, y + at);
+    hn::StoreU(s1, d, y + at + lanes);
+  }
+  for (; at < w.in; at += lanes) {
+    const std::size_t n = std::min(lanes, w.in - at);
+    V sum = hn::Zero(d);
+    for (std::size_t r = begin; r < end; ++r) {
+      const auto* p = reinterpret_cast<const typename Row::T*>(w.row(r)) + at;
+      sum = hn::MulAdd(hn::Set(d, q[r - begin]), Row::First(d, p, n), sum);
+    }
+    HWY_ALIGN float rest[16];
+    hn::Store(sum, d, rest);
+    std::copy(rest, rest + n, y + at);
   }
 }
 
@@ -356,6 +508,20 @@ void Unpack(const PackedMatrix& w, std::size_t begin, std::size_t end, float* ou
   }
 }
 
+void SumRows(const PackedMatrix& w, const float* q, std::size_t begin, std::size_t end, float* y) {
+  if (w.packing == Packing::f32) return SumRowsDense<F32Row>(w, q, begin, end, y);
+  if (w.packing == Packing::f16) return SumRowsDense<F16Row>(w, q, begin, end, y);
+  if (w.packing == Packing::bf16) return SumRowsDense<Bf16Row>(w, q, begin, end, y);
+  ForGrouped(w, [&]<Packing kPacking, unsigned kBits, ScaleType kType>() {
+    SumRowsGrouped<kPacking, kBits, kType>(w, q, begin, end, y);
+  });
+}
+
+// What inputs of code k are multiplied with, so that its product is that of the code itself.
+float InputFactor(const PackedMatrix& w, std::size_t k) {
+  return 1.0f / Enlarged(w.packing, w.bits, k);
+}
+
 std::size_t LanesHere() { return hn::Lanes(D()); }
 
 }  // namespace HWY_NAMESPACE
@@ -367,6 +533,8 @@ namespace wb::ops {
 
 HWY_EXPORT(Multiply);
 HWY_EXPORT(Unpack);
+HWY_EXPORT(SumRows);
+HWY_EXPORT(InputFactor);
 HWY_EXPORT(LanesHere);
 
 void prepare(const PackedMatrix& like, const float* x, PackedInput& input) {
@@ -375,10 +543,12 @@ void prepare(const PackedMatrix& like, const float* x, PackedInput& input) {
   const std::size_t per = like.bits == 2 ? 16 : like.bits == 3 || like.bits == 4 ? 8 : 4;
   const std::size_t lanes = HWY_DYNAMIC_DISPATCH(LanesHere)();
   const std::size_t windows = like.in / per, vectors = (windows + lanes - 1) / lanes;
+  float factor[16];
+  for (std::size_t k = 0; k < per; ++k) factor[k] = HWY_DYNAMIC_DISPATCH(InputFactor)(like, k);
   input.permuted.assign(vectors * lanes * per, 0.0f);
   for (std::size_t i = 0; i < windows; ++i) {
     float* to = input.permuted.data() + i / lanes * lanes * per + i % lanes;
-    for (std::size_t k = 0; k < per; ++k) to[k * lanes] = x[i * per + k];
+    for (std::size_t k = 0; k < per; ++k) to[k * lanes] = x[i * per + k] * factor[k];
   }
   input.sums.assign(vectors * lanes, 0.0f);
   for (std::size_t g = 0; g < like.in / like.group; ++g) {
@@ -391,6 +561,9 @@ void prepare(const PackedMatrix& like, const float* x, PackedInput& input) {
 void multiply(const PackedMatrix& w, const PackedInput& x, std::size_t begin, std::size_t end,
               float* y) {
   HWY_DYNAMIC_DISPATCH(Multiply)(w, x, begin, end, y);
+}
+void sum_rows(const PackedMatrix& w, const float* q, std::size_t begin, std::size_t end, float* y) {
+  HWY_DYNAMIC_DISPATCH(SumRows)(w, q, begin, end, y);
 }
 void unpack(const PackedMatrix& w, std::size_t begin, std::size_t end, float* out) {
   HWY_DYNAMIC_DISPATCH(Unpack)(w, begin, end, out);

@@ -28,12 +28,10 @@ struct Case {
 };
 
 std::vector<Case> all_cases() {
-  std::vector<Case> out = {{Packing::f32, 32, 0, ScaleType::f32},
-                           {Packing::f16, 16, 0, ScaleType::f32},
-                           {Packing::bf16, 16, 0, ScaleType::f32},
-                           {Packing::e2m1, 4, 32, ScaleType::e8m0},
-                           {Packing::e2m1, 4, 16, ScaleType::e4m3},
-                           {Packing::e4m3, 8, 32, ScaleType::e8m0}};
+  std::vector<Case> out = {
+      {Packing::f32, 32, 0, ScaleType::f32},   {Packing::f16, 16, 0, ScaleType::f32},
+      {Packing::bf16, 16, 0, ScaleType::f32},  {Packing::e2m1, 4, 32, ScaleType::e8m0},
+      {Packing::e2m1, 4, 16, ScaleType::e4m3}, {Packing::e4m3, 8, 32, ScaleType::e8m0}};
   for (unsigned bits : {2u, 3u, 4u, 5u, 6u, 8u}) {
     for (std::size_t group : {32u, 64u, 128u}) {
       for (ScaleType type : {ScaleType::f32, ScaleType::f16, ScaleType::bf16}) {
@@ -122,16 +120,19 @@ struct Sample {
     for (std::size_t i = 0; i < count; ++i) put(data, type, i, normal(random));
   }
 
+  // The values of row r, and what they are with all codes 0: the biases, or zeros.
+  void parts(std::size_t r, std::vector<double>& values, std::vector<double>& without) const {
+    unpack_plain(w, r, r + 1, values.data());
+    if (w.biases == nullptr) return;
+    PackedMatrix bare = w;
+    const std::vector<std::byte> zeros(data.size());
+    bare.data = zeros.data();
+    unpack_plain(bare, r, r + 1, without.data());
+  }
   // Sum of the magnitudes of all terms of row r.
   double magnitude(std::size_t r) const {
     std::vector<double> values(w.in), without(w.in, 0.0);
-    unpack_plain(w, r, r + 1, values.data());
-    if (w.biases != nullptr) {  // codes all 0: the biases alone
-      PackedMatrix bare = w;
-      const std::vector<std::byte> zeros(data.size());
-      bare.data = zeros.data();
-      unpack_plain(bare, r, r + 1, without.data());
-    }
+    parts(r, values, without);
     double sum = std::fabs(static_cast<double>(bias[r]));
     for (std::size_t i = 0; i < w.in; ++i) {
       sum += (std::fabs(values[i] - without[i]) + std::fabs(without[i])) *
@@ -174,6 +175,33 @@ TEST_P(EveryTarget, ProductsAreThePlainOnes) {
         multiply(s.w, input, r, r + 1, alone.data());
       }
       EXPECT_EQ(fast, alone) << describe(c) << ": a row depends on its neighbours";
+    }
+  }
+}
+
+TEST_P(EveryTarget, SumsOfRowsAreThePlainOnes) {
+  for (const Case& c : all_cases()) {
+    const std::size_t in = c.group == 0 ? 77 : 5 * c.group;
+    for (std::size_t rows : {std::size_t{1}, std::size_t{7}}) {
+      Sample s(c, rows + 2, in);
+      std::vector<float> q(rows), fast(in), plain(in);
+      for (std::size_t r = 0; r < rows; ++r) q[r] = s.bias[r];  // random numbers
+      sum_rows(s.w, q.data(), 1, 1 + rows, fast.data());
+      sum_rows_plain(s.w, q.data(), 1, 1 + rows, plain.data());
+      std::vector<double> values(in), without(in, 0.0), magnitude(in, 0.0);
+      for (std::size_t r = 0; r < rows; ++r) {
+        s.parts(r + 1, values, without);
+        for (std::size_t i = 0; i < in; ++i) {
+          magnitude[i] += (std::fabs(values[i] - without[i]) + std::fabs(without[i])) *
+                          std::fabs(static_cast<double>(q[r]));
+        }
+      }
+      for (std::size_t i = 0; i < in; ++i) {
+        // Two terms of each row, each of two factors that are multiplied first, and both sums.
+        const double n = 2.0 * static_cast<double>(rows) + 4, u = std::ldexp(1.0, -24);
+        ASSERT_NEAR(fast[i], plain[i], n * u / (1 - n * u) * magnitude[i])
+            << describe(c) << ", " << rows << " rows, element " << i;
+      }
     }
   }
 }
