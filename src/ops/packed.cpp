@@ -1,10 +1,11 @@
-// The plain forms: one value at a time, sums in f64; see packed.h.
+// The plain forms, one value at a time and sums in f64, and the choice of kernel; see packed.h.
 #include "ops/packed.h"
 
 #include <cmath>
 #include <cstring>
 
 #include "base/error.h"
+#include "ops/packed_kernels.h"
 #include "tensor/element.h"
 
 namespace wb::ops {
@@ -84,6 +85,24 @@ std::uint64_t PackedMatrix::bytes() const {
                              : scale_type == ScaleType::f16 || scale_type == ScaleType::bf16 ? 2
                                                                                              : 1;
   return out * (in * bits / 8 + groups * size * (biases != nullptr ? 2 : 1));
+}
+
+void prepare(const PackedMatrix& like, const float* x, PackedInput& input) {
+  input.x = x;
+  if (like.grouped()) prepare_grouped(like, x, input);
+}
+void multiply(const PackedMatrix& w, const PackedInput& x, std::size_t begin, std::size_t end,
+              float* y) {
+  if (w.grouped()) return multiply_grouped(w, x, begin, end, y);
+  multiply_dense(w, x.x, begin, end, y);
+}
+void sum_rows(const PackedMatrix& w, const float* q, std::size_t begin, std::size_t end, float* y) {
+  if (w.grouped()) return sum_grouped(w, q, begin, end, y);
+  sum_dense(w, q, begin, end, y);
+}
+void unpack(const PackedMatrix& w, std::size_t begin, std::size_t end, float* out) {
+  if (w.grouped()) return unpack_grouped(w, begin, end, out);
+  unpack_dense(w, begin, end, out);
 }
 
 void multiply_plain(const PackedMatrix& w, const float* x, std::size_t begin, std::size_t end,

@@ -1,112 +1,27 @@
-// Highway kernels for products with packed matrices, compiled once per instruction set; see
-// packed.h. The unit of grouped packings is a window: 32 bits that hold kPer whole codes (16 of 2
+// Highway kernels for packed groups of codes, compiled once per instruction set; see packed.h. The
+// unit of grouped packings is a window: 32 bits that hold kPer whole codes (16 of 2
 // bits, 8 of 3 or 4, 4 of 5, 6 or 8). Lane j of a vector holds window j, and code k is taken from
 // all lanes at once, so inputs are laid out by (vector, code, window), once for all rows. Scales
 // join per window after its codes are summed; biases meet the group's sum of inputs, in the lane of
 // the group's first window.
+#include <hwy/cache_control.h>
+
 #include <algorithm>
 #include <cstring>
 
-#include "base/error.h"
-#include "ops/packed.h"
+#include "ops/packed_kernels.h"
 
 #undef HWY_TARGET_INCLUDE
-#define HWY_TARGET_INCLUDE "ops/packed_simd.cpp"
+#define HWY_TARGET_INCLUDE "ops/packed_grouped.cpp"
 #include <hwy/foreach_target.h>
 // Below the line above, the file is compiled again for each target.
 #include <hwy/highway.h>
 
+#include "ops/packed-inl.h"
+
 HWY_BEFORE_NAMESPACE();
 namespace wb::ops {
 namespace HWY_NAMESPACE {
-namespace hn = hwy::HWY_NAMESPACE;
-// At most 16 lanes: a window of one code per lane must not span more than a group of 128 needs.
-using D = hn::CappedTag<float, 16>;
-using DU = hn::Rebind<std::uint32_t, D>;
-using DI = hn::Rebind<std::int32_t, D>;
-using V = hn::Vec<D>;
-using VU = hn::Vec<DU>;
-
-// The first n of as many elements as there are lanes; the rest zero, and not touched.
-template <class DT, class T = hn::TFromD<DT>>
-HWY_INLINE hn::Vec<DT> LoadN(DT d, const T* p, std::size_t n) {
-#if HWY_TARGET <= HWY_AVX3
-  return hn::MaskedLoad(hn::FirstN(d, n), d, p);
-#else
-  if (n >= hn::Lanes(d)) return hn::LoadU(d, p);
-  HWY_ALIGN T some[16] = {};
-  std::memcpy(some, p, n * sizeof(T));
-  return hn::LoadU(d, some);
-#endif
-}
-
-// --- dense ---
-
-struct F32Row {
-  using T = float;
-  static HWY_INLINE V Load(D d, const T* p) { return hn::LoadU(d, p); }
-  static HWY_INLINE V First(D d, const T* p, std::size_t n) { return LoadN(d, p, n); }
-};
-struct Bf16Row {
-  using T = std::uint16_t;
-  static HWY_INLINE V Widen(hn::Vec<hn::Rebind<T, D>> v) {
-    return hn::BitCast(D(), hn::ShiftLeft<16>(hn::PromoteTo(DU(), v)));
-  }
-  static HWY_INLINE V Load(D, const T* p) { return Widen(hn::LoadU(hn::Rebind<T, D>(), p)); }
-  static HWY_INLINE V First(D, const T* p, std::size_t n) {
-    return Widen(LoadN(hn::Rebind<T, D>(), p, n));
-  }
-};
-struct F16Row {
-  using T = std::uint16_t;
-  static HWY_INLINE V Widen(D d, hn::Vec<hn::Rebind<T, D>> v) {
-    return hn::PromoteTo(d, hn::BitCast(hn::Rebind<hwy::float16_t, D>(), v));
-  }
-  static HWY_INLINE V Load(D d, const T* p) { return Widen(d, hn::LoadU(hn::Rebind<T, D>(), p)); }
-  static HWY_INLINE V First(D d, const T* p, std::size_t n) {
-    return Widen(d, LoadN(hn::Rebind<T, D>(), p, n));
-  }
-};
-
-// One row after the other, so that memory is read as one stream, which is what bounds this; with
-// rows side by side half the speed was measured. Four accumulators hide the latency of adding.
-template <class Row>
-void Dense(const PackedMatrix& w, const float* x, std::size_t r, std::size_t end, float* y) {
-  const D d;
-  const std::size_t lanes = hn::Lanes(d), k = w.in;
-  for (; r < end; ++r) {
-    const auto* p = reinterpret_cast<const typename Row::T*>(w.row(r));
-    V s0 = hn::Zero(d), s1 = s0, s2 = s0, s3 = s0;
-    std::size_t at = 0;
-    for (; at + 4 * lanes <= k; at += 4 * lanes) {
-      s0 = hn::MulAdd(Row::Load(d, p + at), hn::LoadU(d, x + at), s0);
-      s1 = hn::MulAdd(Row::Load(d, p + at + lanes), hn::LoadU(d, x + at + lanes), s1);
-      s2 = hn::MulAdd(Row::Load(d, p + at + 2 * lanes), hn::LoadU(d, x + at + 2 * lanes), s2);
-      s3 = hn::MulAdd(Row::Load(d, p + at + 3 * lanes), hn::LoadU(d, x + at + 3 * lanes), s3);
-    }
-    for (; at < k; at += lanes) {
-      const std::size_t n = std::min(lanes, k - at);
-      s0 = hn::MulAdd(Row::First(d, p + at, n), LoadN(d, x + at, n), s0);
-    }
-    const V sum = hn::Add(hn::Add(s0, s1), hn::Add(s2, s3));
-    y[r] = hn::GetLane(hn::SumOfLanes(d, sum)) + (w.bias != nullptr ? w.bias[r] : 0.0f);
-  }
-}
-
-template <class Row>
-void UnpackDense(const PackedMatrix& w, std::size_t r, float* out) {
-  const D d;
-  const std::size_t lanes = hn::Lanes(d);
-  const auto* p = reinterpret_cast<const typename Row::T*>(w.row(r));
-  std::size_t at = 0;
-  for (; at + lanes <= w.in; at += lanes) hn::StoreU(Row::Load(d, p + at), d, out + at);
-  HWY_ALIGN float rest[16];
-  if (at == w.in) return;
-  hn::Store(Row::First(d, p + at, w.in - at), d, rest);
-  std::copy(rest, rest + (w.in - at), out + at);
-}
-
-// --- grouped ---
 
 // Codes in a window.
 constexpr std::size_t PerWindow(unsigned bits) {
@@ -170,7 +85,7 @@ HWY_INLINE V CodeValue(VU w) {
   }
 }
 
-// Scales [first, first + n), the rest zero; then lane j takes scale j >> shift.
+// Scales [first, first + n), the rest zero.
 template <ScaleType kType>
 HWY_INLINE V Scales(const std::byte* p, std::size_t first, std::size_t n) {
   const D d;
@@ -197,24 +112,34 @@ HWY_INLINE V Scales(const std::byte* p, std::size_t first, std::size_t n) {
   }
 }
 
-// Which scales a vector of windows needs: `n` from `first + vector * step` on, spread over lanes.
+// Which scales a vector of windows needs: `count` from `first` on.
+struct SomeScales {
+  std::size_t first, count;
+};
+// The same for every row: how scales are spread over the lanes.
 struct Spread {
-  std::size_t per_group;  // windows that share a scale; a power of two
+  unsigned shift;  // 2^shift windows share a scale
   std::size_t lanes;
   decltype(hn::SetTableIndices(D(), static_cast<const std::int32_t*>(nullptr))) index;
-  Spread(std::size_t group, std::size_t per_window) : per_group(group / per_window) {
+  Spread(std::size_t group, std::size_t per_window) {
     const D d;
     lanes = hn::Lanes(d);
+    shift = 0;
+    while (per_window << (shift + 1) <= group) ++shift;
     HWY_ALIGN std::int32_t at[16];
-    for (std::size_t j = 0; j < lanes; ++j) at[j] = static_cast<std::int32_t>(j / per_group);
+    for (std::size_t j = 0; j < lanes; ++j) at[j] = static_cast<std::int32_t>(j >> shift);
     index = hn::SetTableIndices(d, at);
   }
-  std::size_t first(std::size_t window) const { return window / per_group; }
-  std::size_t count(std::size_t window, std::size_t windows) const {
-    const std::size_t n = std::min(lanes, windows - window);
-    return (n + per_group - 1) / per_group;
+  // Those of windows [window, window + lanes).
+  SomeScales some(std::size_t window, std::size_t windows) const {
+    const std::size_t n = std::min(lanes, windows - window), group = std::size_t{1} << shift;
+    return {window >> shift, (n + group - 1) >> shift};
   }
 };
+template <ScaleType kType>
+HWY_INLINE V SpreadScales(const Spread& spread, const std::byte* p, SomeScales some) {
+  return hn::TableLookupLanes(Scales<kType>(p, some.first, some.count), spread.index);
+}
 
 // One of the rows that are multiplied side by side.
 struct GroupedRow {
@@ -228,17 +153,13 @@ struct GroupedRow {
 };
 
 // Adds to `sum` what a vector of windows brings: `part`, the sums of codes times inputs, by their
-// scales; and the groups' inputs, by their biases.
+// scales; and `inputs`, the groups' sums of inputs, by their biases.
 template <Packing kPacking, ScaleType kType>
-HWY_INLINE V AddGroups(const GroupedRow& row, const Spread& spread, std::size_t first,
-                       std::size_t windows, const float* group_sums, V part, V sum) {
-  const D d;
-  const std::size_t g = spread.first(first), n = spread.count(first, windows);
-  const V scale = hn::TableLookupLanes(Scales<kType>(row.scales, g, n), spread.index);
-  sum = hn::MulAdd(part, scale, sum);
+HWY_INLINE V AddGroups(const GroupedRow& row, const Spread& spread, SomeScales some, V inputs,
+                       V part, V sum) {
+  sum = hn::MulAdd(part, SpreadScales<kType>(spread, row.scales, some), sum);
   if constexpr (kPacking == Packing::affine) {
-    const V bias = hn::TableLookupLanes(Scales<kType>(row.biases, g, n), spread.index);
-    sum = hn::MulAdd(bias, hn::LoadU(d, group_sums + first), sum);
+    sum = hn::MulAdd(SpreadScales<kType>(spread, row.biases, some), inputs, sum);
   }
   return sum;
 }
@@ -251,6 +172,31 @@ struct FourSums {
 struct FourWindows {
   VU a, b, c, d;
 };
+
+// The sum of each vector's lanes. By pairs across the vectors, which takes a third of the steps of
+// four sums one by one; all four add in the same order.
+HWY_INLINE void SumEach(const FourSums& sum, float* out) {
+#if HWY_TARGET == HWY_SCALAR
+  out[0] = hn::GetLane(sum.a);
+  out[1] = hn::GetLane(sum.b);
+  out[2] = hn::GetLane(sum.c);
+  out[3] = hn::GetLane(sum.d);
+#else
+  const D d;
+  const hn::Repartition<double, D> pairs;
+  const V ab = hn::Add(hn::InterleaveLower(d, sum.a, sum.b), hn::InterleaveUpper(d, sum.a, sum.b));
+  const V cd = hn::Add(hn::InterleaveLower(d, sum.c, sum.d), hn::InterleaveUpper(d, sum.c, sum.d));
+  const auto ab2 = hn::BitCast(pairs, ab), cd2 = hn::BitCast(pairs, cd);
+  const V abcd = hn::Add(hn::BitCast(d, hn::InterleaveLower(pairs, ab2, cd2)),
+                         hn::BitCast(d, hn::InterleaveUpper(pairs, ab2, cd2)));
+  HWY_ALIGN float blocks[16];
+  hn::Store(abcd, d, blocks);
+  for (std::size_t i = 0; i < 4; ++i) {
+    out[i] = blocks[i];
+    for (std::size_t j = 4; j < hn::Lanes(d); j += 4) out[i] += blocks[i + j];
+  }
+#endif
+}
 
 // Adds codes kK, kK + 1, ... of four rows' windows, times the inputs that they share.
 template <Packing kPacking, unsigned kBits, std::size_t kK>
@@ -267,8 +213,8 @@ HWY_INLINE void AddCodes(const FourWindows& w, const float* in, std::size_t lane
 
 template <Packing kPacking, unsigned kBits, ScaleType kType>
 HWY_INLINE void FourRows(const Spread& spread, const PackedInput& x, std::size_t windows,
-                         const GroupedRow& r0, const GroupedRow& r1, const GroupedRow& r2,
-                         const GroupedRow& r3, float* out) {
+                         std::size_t ahead, const GroupedRow& r0, const GroupedRow& r1,
+                         const GroupedRow& r2, const GroupedRow& r3, float* out) {
   constexpr std::size_t kPer = PerWindow(kBits);
   const D d;
   const std::size_t lanes = hn::Lanes(d);
@@ -277,20 +223,21 @@ HWY_INLINE void FourRows(const Spread& spread, const PackedInput& x, std::size_t
   const float* in = x.permuted.data();
   const float* sums = x.sums.data();
   for (std::size_t first = 0; first < windows; first += lanes, in += kPer * lanes) {
+    const std::size_t soon = first * (kPer * kBits / 8) + ahead;
+    for (const GroupedRow* r : {&r0, &r1, &r2, &r3}) hwy::Prefetch(r->data + soon);
     const FourWindows w = {
         Windows<kBits>(r0.data, first, windows), Windows<kBits>(r1.data, first, windows),
         Windows<kBits>(r2.data, first, windows), Windows<kBits>(r3.data, first, windows)};
     FourSums part = {zero, zero, zero, zero};
     AddCodes<kPacking, kBits, 0>(w, in, lanes, part);
-    all.a = AddGroups<kPacking, kType>(r0, spread, first, windows, sums, part.a, all.a);
-    all.b = AddGroups<kPacking, kType>(r1, spread, first, windows, sums, part.b, all.b);
-    all.c = AddGroups<kPacking, kType>(r2, spread, first, windows, sums, part.c, all.c);
-    all.d = AddGroups<kPacking, kType>(r3, spread, first, windows, sums, part.d, all.d);
+    const SomeScales some = spread.some(first, windows);
+    const V inputs = kPacking == Packing::affine ? hn::LoadU(d, sums + first) : zero;
+    all.a = AddGroups<kPacking, kType>(r0, spread, some, inputs, part.a, all.a);
+    all.b = AddGroups<kPacking, kType>(r1, spread, some, inputs, part.b, all.b);
+    all.c = AddGroups<kPacking, kType>(r2, spread, some, inputs, part.c, all.c);
+    all.d = AddGroups<kPacking, kType>(r3, spread, some, inputs, part.d, all.d);
   }
-  out[0] = hn::GetLane(hn::SumOfLanes(d, all.a));
-  out[1] = hn::GetLane(hn::SumOfLanes(d, all.b));
-  out[2] = hn::GetLane(hn::SumOfLanes(d, all.c));
-  out[3] = hn::GetLane(hn::SumOfLanes(d, all.d));
+  SumEach(all, out);
 }
 
 template <Packing kPacking, unsigned kBits, ScaleType kType>
@@ -298,11 +245,14 @@ void Grouped(const PackedMatrix& w, const PackedInput& x, std::size_t r, std::si
              float* y) {
   const std::size_t windows = w.in / PerWindow(kBits);
   const Spread spread(w.group, PerWindow(kBits));
+  // Four short streams are too many for the prefetcher: what comes some rows, or in long rows a
+  // kilobyte, later is asked for by hand. Asking past the end does no harm.
+  const std::size_t ahead = w.row_bytes < 2048 ? 8 * w.row_bytes : 1024;
   for (; r < end; r += 4) {
     const std::size_t last = end - 1;  // stands in for rows past the end
     float four[4];
     FourRows<kPacking, kBits, kType>(
-        spread, x, windows, GroupedRow(w, r), GroupedRow(w, std::min(r + 1, last)),
+        spread, x, windows, ahead, GroupedRow(w, r), GroupedRow(w, std::min(r + 1, last)),
         GroupedRow(w, std::min(r + 2, last)), GroupedRow(w, std::min(r + 3, last)), four);
     for (std::size_t i = 0; i < 4 && r + i < end; ++i) {
       y[r + i] = four[i] + (w.bias != nullptr ? w.bias[r + i] : 0.0f);
@@ -332,11 +282,11 @@ void UnpackGrouped(const PackedMatrix& w, std::size_t r, float* out) {
   HWY_ALIGN float values[16 * 16];
   for (std::size_t first = 0; first < windows; first += lanes) {
     const VU codes = Windows<kBits>(row.data, first, windows);
-    const std::size_t g = spread.first(first), n = spread.count(first, windows);
-    const V scale = hn::TableLookupLanes(Scales<kType>(row.scales, g, n), spread.index);
+    const SomeScales some = spread.some(first, windows);
+    const V scale = SpreadScales<kType>(spread, row.scales, some);
     V bias = hn::Zero(d);
     if constexpr (kPacking == Packing::affine) {
-      bias = hn::TableLookupLanes(Scales<kType>(row.biases, g, n), spread.index);
+      bias = SpreadScales<kType>(spread, row.biases, some);
     }
     PutCodes<kPacking, kBits, 0>(codes, scale, bias, values);
     const std::size_t left = std::min(lanes, windows - first);
@@ -357,15 +307,13 @@ template <Packing kPacking, unsigned kBits, ScaleType kType>
 HWY_INLINE RowFactor FactorOf(const GroupedRow& row, const Spread& spread, std::size_t first,
                               std::size_t windows, float q) {
   const D d;
-  const std::size_t g = spread.first(first), n = spread.count(first, windows);
+  const SomeScales some = spread.some(first, windows);
   RowFactor f;
   f.codes = Windows<kBits>(row.data, first, windows);
-  f.scale =
-      hn::Mul(hn::Set(d, q), hn::TableLookupLanes(Scales<kType>(row.scales, g, n), spread.index));
+  f.scale = hn::Mul(hn::Set(d, q), SpreadScales<kType>(spread, row.scales, some));
   f.bias = hn::Zero(d);
   if constexpr (kPacking == Packing::affine) {
-    f.bias =
-        hn::Mul(hn::Set(d, q), hn::TableLookupLanes(Scales<kType>(row.biases, g, n), spread.index));
+    f.bias = hn::Mul(hn::Set(d, q), SpreadScales<kType>(spread, row.biases, some));
   }
   return f;
 }
@@ -417,38 +365,6 @@ void SumRowsGrouped(const PackedMatrix& w, const float* q, std::size_t begin, st
   }
 }
 
-template <class Row>
-void SumRowsDense(const PackedMatrix& w, const float* q, std::size_t begin, std::size_t end,
-                  float* y) {
-  const D d;
-  const std::size_t lanes = hn::Lanes(d);
-  std::size_t at = 0;
-  for (; at + 2 * lanes <= w.in; at += 2 * lanes) {
-    V s0 = hn::Zero(d), s1 = s0;
-    for (std::size_t r = begin; r < end; ++r) {
-      const auto* p = reinterpret_cast<const typename Row::T*>(w.row(r)) + at;
-      const V factor = hn::Set(d, q[r - begin]);
-      s0 = hn::MulAdd(factor, Row::Load(d, p), s0);
-      s1 = hn::MulAdd(factor, Row::Load(d, p + lanes), s1);
-    }
-    hn::StoreU(s0, d, y + at);
-    hn::StoreU(s1, d, y + at + lanes);
-  }
-  for (; at < w.in; at += lanes) {
-    const std::size_t n = std::min(lanes, w.in - at);
-    V sum = hn::Zero(d);
-    for (std::size_t r = begin; r < end; ++r) {
-      const auto* p = reinterpret_cast<const typename Row::T*>(w.row(r)) + at;
-      sum = hn::MulAdd(hn::Set(d, q[r - begin]), Row::First(d, p, n), sum);
-    }
-    HWY_ALIGN float rest[16];
-    hn::Store(sum, d, rest);
-    std::copy(rest, rest + n, y + at);
-  }
-}
-
-// --- choice of kernel ---
-
 // Calls f.template operator()<packing, bits, scale type>() for what `w` is.
 template <class F>
 HWY_INLINE void ForGrouped(const PackedMatrix& w, F f) {
@@ -482,38 +398,25 @@ HWY_INLINE void ForGrouped(const PackedMatrix& w, F f) {
   affine.template operator()<ScaleType::bf16>();
 }
 
-void Multiply(const PackedMatrix& w, const PackedInput& x, std::size_t begin, std::size_t end,
-              float* y) {
-  if (w.packing == Packing::f32) return Dense<F32Row>(w, x.x, begin, end, y);
-  if (w.packing == Packing::f16) return Dense<F16Row>(w, x.x, begin, end, y);
-  if (w.packing == Packing::bf16) return Dense<Bf16Row>(w, x.x, begin, end, y);
+void MultiplyGrouped(const PackedMatrix& w, const PackedInput& x, std::size_t begin,
+                     std::size_t end, float* y) {
   ForGrouped(w, [&]<Packing kPacking, unsigned kBits, ScaleType kType>() {
     Grouped<kPacking, kBits, kType>(w, x, begin, end, y);
   });
 }
 
-void Unpack(const PackedMatrix& w, std::size_t begin, std::size_t end, float* out) {
-  for (std::size_t r = begin; r < end; ++r, out += w.in) {
-    if (w.packing == Packing::f32) {
-      UnpackDense<F32Row>(w, r, out);
-    } else if (w.packing == Packing::f16) {
-      UnpackDense<F16Row>(w, r, out);
-    } else if (w.packing == Packing::bf16) {
-      UnpackDense<Bf16Row>(w, r, out);
-    } else {
-      ForGrouped(w, [&]<Packing kPacking, unsigned kBits, ScaleType kType>() {
-        UnpackGrouped<kPacking, kBits, kType>(w, r, out);
-      });
-    }
-  }
-}
-
-void SumRows(const PackedMatrix& w, const float* q, std::size_t begin, std::size_t end, float* y) {
-  if (w.packing == Packing::f32) return SumRowsDense<F32Row>(w, q, begin, end, y);
-  if (w.packing == Packing::f16) return SumRowsDense<F16Row>(w, q, begin, end, y);
-  if (w.packing == Packing::bf16) return SumRowsDense<Bf16Row>(w, q, begin, end, y);
+void SumGrouped(const PackedMatrix& w, const float* q, std::size_t begin, std::size_t end,
+                float* y) {
   ForGrouped(w, [&]<Packing kPacking, unsigned kBits, ScaleType kType>() {
     SumRowsGrouped<kPacking, kBits, kType>(w, q, begin, end, y);
+  });
+}
+
+void UnpackGroupedRows(const PackedMatrix& w, std::size_t begin, std::size_t end, float* out) {
+  ForGrouped(w, [&]<Packing kPacking, unsigned kBits, ScaleType kType>() {
+    for (std::size_t r = begin; r < end; ++r) {
+      UnpackGrouped<kPacking, kBits, kType>(w, r, out + (r - begin) * w.in);
+    }
   });
 }
 
@@ -531,15 +434,13 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace wb::ops {
 
-HWY_EXPORT(Multiply);
-HWY_EXPORT(Unpack);
-HWY_EXPORT(SumRows);
+HWY_EXPORT(MultiplyGrouped);
+HWY_EXPORT(SumGrouped);
+HWY_EXPORT(UnpackGroupedRows);
 HWY_EXPORT(InputFactor);
 HWY_EXPORT(LanesHere);
 
-void prepare(const PackedMatrix& like, const float* x, PackedInput& input) {
-  input.x = x;
-  if (!like.grouped()) return;
+void prepare_grouped(const PackedMatrix& like, const float* x, PackedInput& input) {
   const std::size_t per = like.bits == 2 ? 16 : like.bits == 3 || like.bits == 4 ? 8 : 4;
   const std::size_t lanes = HWY_DYNAMIC_DISPATCH(LanesHere)();
   const std::size_t windows = like.in / per, vectors = (windows + lanes - 1) / lanes;
@@ -558,15 +459,16 @@ void prepare(const PackedMatrix& like, const float* x, PackedInput& input) {
   }
 }
 
-void multiply(const PackedMatrix& w, const PackedInput& x, std::size_t begin, std::size_t end,
-              float* y) {
-  HWY_DYNAMIC_DISPATCH(Multiply)(w, x, begin, end, y);
+void multiply_grouped(const PackedMatrix& w, const PackedInput& x, std::size_t begin,
+                      std::size_t end, float* y) {
+  HWY_DYNAMIC_DISPATCH(MultiplyGrouped)(w, x, begin, end, y);
 }
-void sum_rows(const PackedMatrix& w, const float* q, std::size_t begin, std::size_t end, float* y) {
-  HWY_DYNAMIC_DISPATCH(SumRows)(w, q, begin, end, y);
+void sum_grouped(const PackedMatrix& w, const float* q, std::size_t begin, std::size_t end,
+                 float* y) {
+  HWY_DYNAMIC_DISPATCH(SumGrouped)(w, q, begin, end, y);
 }
-void unpack(const PackedMatrix& w, std::size_t begin, std::size_t end, float* out) {
-  HWY_DYNAMIC_DISPATCH(Unpack)(w, begin, end, out);
+void unpack_grouped(const PackedMatrix& w, std::size_t begin, std::size_t end, float* out) {
+  HWY_DYNAMIC_DISPATCH(UnpackGroupedRows)(w, begin, end, out);
 }
 
 }  // namespace wb::ops

@@ -1,0 +1,22 @@
+// The vectorised kernels behind packed.h, for plain numbers and for groups of codes. Internal to
+// ops/; refuses nothing.
+#pragma once
+
+#include "ops/packed.h"
+
+namespace wb::ops {
+
+void multiply_dense(const PackedMatrix& w, const float* x, std::size_t begin, std::size_t end,
+                    float* y);
+void sum_dense(const PackedMatrix& w, const float* q, std::size_t begin, std::size_t end, float* y);
+void unpack_dense(const PackedMatrix& w, std::size_t begin, std::size_t end, float* out);
+
+// Fills `permuted` and `sums`.
+void prepare_grouped(const PackedMatrix& like, const float* x, PackedInput& input);
+void multiply_grouped(const PackedMatrix& w, const PackedInput& x, std::size_t begin,
+                      std::size_t end, float* y);
+void sum_grouped(const PackedMatrix& w, const float* q, std::size_t begin, std::size_t end,
+                 float* y);
+void unpack_grouped(const PackedMatrix& w, std::size_t begin, std::size_t end, float* out);
+
+}  // namespace wb::ops
