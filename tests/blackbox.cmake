@@ -47,6 +47,8 @@ wb_blackbox(quantise quantise_test.py)
 wb_blackbox(reference_size variants_test.py TORCH ARGS ReferenceSize)
 wb_blackbox(variants variants_test.py TORCH ARGS Variants)
 
+wb_blackbox(speak speak_test.py)
+
 # recipes new: drafts against recipes that people wrote.
 wb_blackbox(recipes_new recipes_new_test.py)
 

@@ -14,12 +14,14 @@ _weightbridge() {
     --expert-widths) COMPREPLY=($(compgen -W 'document smart' -- "$cur")); return ;;
     -o | --output) compopt -o nospace 2>/dev/null; COMPREPLY=($(compgen -d -- "$cur")); return ;;
     --as) COMPREPLY=($(compgen -W 'mlx-lm swift' -- "$cur")); return ;;
+    --temperature | --top-k | --top-p | --min-p | --repetition-penalty | --seed | --stop) return ;;
+    --decode | --context | --repeat) return ;;
     --prompt | --window | --max-windows | --max-tokens | --max-kl | --min-top1 | --max-abs) return ;;
     --max-perplexity-ratio) return ;;
     --set | --prefix | --shard-size | --threads | --group-size | --size) return ;;
   esac
   if [ "$COMP_CWORD" -eq 1 ]; then
-    COMPREPLY=($(compgen -W 'inspect plan convert verify logits generate recipes --help --version' -- "$cur"))
+    COMPREPLY=($(compgen -W 'inspect plan convert verify logits generate bench recipes --help --version' -- "$cur"))
     return
   fi
   local run='--tokens --tokenizer --as --threads'
@@ -38,7 +40,11 @@ _weightbridge() {
       words="$words --max-abs --max-perplexity-ratio"
       ;;
     logits) words="$source $run --text --hidden -o --output" ;;
-    generate) words="$source $run --prompt --max-tokens" ;;
+    generate)
+      words="$source $run --prompt --max-tokens --temperature --top-k --top-p --min-p"
+      words="$words --repetition-penalty --seed --stop --no-speculation"
+      ;;
+    bench) words="$source --prompt --decode --context --repeat --threads" ;;
     recipes)
       if [ "$COMP_CWORD" -eq 2 ]; then words='show check new solve --json --help'
       else words="$source --flat --reference -o --output --threads --json --help"; fi

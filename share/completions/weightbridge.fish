@@ -1,6 +1,6 @@
 # fish completion for weightbridge(1). tests/blackbox/cli_docs.py keeps it complete.
-set -l commands inspect plan convert verify logits generate recipes
-set -l sources '__fish_seen_subcommand_from inspect plan convert verify logits generate'
+set -l commands inspect plan convert verify logits generate bench recipes
+set -l sources '__fish_seen_subcommand_from inspect plan convert verify logits generate bench'
 set -l targets '__fish_seen_subcommand_from plan convert'
 set -l converts '__fish_seen_subcommand_from convert'
 complete -c weightbridge -n "not __fish_seen_subcommand_from $commands" -f -a "$commands"
@@ -42,6 +42,7 @@ complete -c weightbridge -n "$runs" -l tokens -r -d 'Token ids or a file of them
 complete -c weightbridge -n "$runs" -l tokenizer -r -d 'tokenizer.json'
 complete -c weightbridge -n "$runs" -l as -x -a 'mlx-lm swift' -d 'Which reader of stock folders'
 complete -c weightbridge -n "$runs" -l threads -x -d 'Threads to work on'
+complete -c weightbridge -n '__fish_seen_subcommand_from bench' -l threads -x -d 'Threads to work on'
 complete -c weightbridge -n '__fish_seen_subcommand_from verify logits' -l text -r -d 'Text to run on'
 complete -c weightbridge -n "$verifies" -l reference -r -d 'Exported tokens and logits'
 complete -c weightbridge -n "$verifies" -l report -r -d 'Page to write'
@@ -55,6 +56,20 @@ complete -c weightbridge -n '__fish_seen_subcommand_from logits' -l hidden -d 'R
 complete -c weightbridge -n '__fish_seen_subcommand_from logits' -s o -l output -r -d 'File to write'
 complete -c weightbridge -n '__fish_seen_subcommand_from generate' -l prompt -x -d 'Text to continue'
 complete -c weightbridge -n '__fish_seen_subcommand_from generate' -l max-tokens -x -d 'Most tokens to make'
+set -l says '__fish_seen_subcommand_from generate'
+complete -c weightbridge -n "$says" -l temperature -x -d '0: always the likeliest token'
+complete -c weightbridge -n "$says" -l top-k -x -d 'Only the K likeliest tokens'
+complete -c weightbridge -n "$says" -l top-p -x -d 'Only the likeliest with P together'
+complete -c weightbridge -n "$says" -l min-p -x -d 'Only tokens with P of the likeliest'
+complete -c weightbridge -n "$says" -l repetition-penalty -x -d 'Above 1: repeat less'
+complete -c weightbridge -n "$says" -l seed -x -d 'Of the random numbers'
+complete -c weightbridge -n "$says" -l stop -x -d 'End before this text'
+complete -c weightbridge -n "$says" -l no-speculation -d 'No guesses of multi-token heads'
+set -l measures '__fish_seen_subcommand_from bench'
+complete -c weightbridge -n "$measures" -l prompt -x -d 'Lengths of prompts'
+complete -c weightbridge -n "$measures" -l decode -x -d 'Tokens to make one by one'
+complete -c weightbridge -n "$measures" -l context -x -d 'Tokens before those'
+complete -c weightbridge -n "$measures" -l repeat -x -d 'Runs of each'
 complete -c weightbridge -n '__fish_seen_subcommand_from recipes' -f -a 'show check new solve'
 complete -c weightbridge -n '__fish_seen_subcommand_from new' -l prefix -x -d 'What tensor names begin with'
 complete -c weightbridge -n '__fish_seen_subcommand_from new' -s o -l output -r -d 'Recipe file to write'
