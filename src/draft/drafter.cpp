@@ -260,6 +260,26 @@ void Drafter::ask_choice(const std::string& key, const std::string& help,
   draft_.questions.push_back(std::move(q));
 }
 
+void Drafter::ask_roles(const std::string& key, const std::string& help,
+                        const std::vector<std::string>& roles,
+                        const std::vector<std::vector<std::size_t>>& assignments,
+                        const std::vector<const Module*>& modules, const std::string& experiment) {
+  if (assignments.size() < 2) return;
+  std::vector<std::string> meanings;
+  for (const auto& assignment : assignments) {
+    std::string meaning;
+    for (std::size_t r = 0; r < roles.size(); ++r) {
+      bool varies = std::any_of(assignments.begin(), assignments.end(),
+                                [&](const auto& a) { return a[r] != assignment[r]; });
+      if (!varies) continue;
+      meaning += fmt::format("{}{} {}", meaning.empty() ? "" : ", ", roles[r],
+                             below_layer(modules[assignment[r]]->stem));
+    }
+    meanings.push_back(meaning);
+  }
+  ask_choice(key, help, meanings, experiment);
+}
+
 void Drafter::ask(Ask a, const std::string& experiment) {
   Question q{false, a.key, a.help, a.candidates, experiment};
   if (!a.from.empty()) q.experiment = "the checkpoint says it at " + a.from[0];

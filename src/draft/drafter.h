@@ -35,6 +35,8 @@ struct Line {
   bool layer = false;               // its names lie in a layer: {block} when heads have one too
 };
 
+constexpr const char* kList = "x";  // index of a list that holds shared and routed experts
+
 class Drafter {
  public:
   Drafter(const Checkpoint& checkpoint, std::string name, const std::string& prefix);
@@ -51,14 +53,14 @@ class Drafter {
   void multi_token_heads();
   void leave_mtp(const std::string& reason);
   void leftovers();
-  // draft_attention.cpp
+  // draft_attention.cpp, draft_attention_dims.cpp, draft_attention_lines.cpp
   bool attention(std::vector<Module*> matrices, const std::vector<Module*>& vectors);
   void attention_dims(const AttentionGuess& guess, const std::vector<Matrix>& matrices);
   void attention_lines(const AttentionGuess& guess, const std::vector<Matrix>& matrices,
                        const std::vector<Module*>& modules);
   void attention_norms(const AttentionGuess& guess, const std::vector<Module*>& vectors);
   void head_count(const AttentionGuess& guess, const std::vector<Matrix>& matrices);
-  // draft_feed_forward.cpp
+  // draft_feed_forward.cpp, draft_network.cpp
   void feed_forward(std::vector<Module*> modules);
   void router(std::vector<Module*>& modules, std::uint64_t experts);
   void experts_in_one_list(const std::vector<Module*>& modules);
@@ -113,6 +115,12 @@ class Drafter {
   void ask_choice(const std::string& key, const std::string& help,
                   const std::vector<std::string>& meanings, const std::string& experiment);
   void ask(Ask ask, const std::string& experiment);
+  // Which module has which role, when there is more than one assignment (module of each role); an
+  // answer says what differs between them.
+  void ask_roles(const std::string& key, const std::string& help,
+                 const std::vector<std::string>& roles,
+                 const std::vector<std::vector<std::size_t>>& assignments,
+                 const std::vector<const Module*>& modules, const std::string& experiment);
   void assume(const std::string& path, const std::string& value, const std::string& comment);
   // The path of a number or word beside the tensors whose last part is one of `keys`.
   std::vector<std::string> facts(std::initializer_list<const char*> keys) const;
