@@ -29,7 +29,7 @@ void judge(AttentionGuess& guess, const std::vector<Matrix>& matrices,
     double own = role_score(matrices[item].features, guess.roles[r]);
     double other = -1e9;  // the best in which this matrix has another role
     for (const FoundAttention& f : all) {
-      if (f.chosen[r] != item) other = std::max(other, f.score);
+      if (matrices[f.chosen[r]].owner != matrices[item].owner) other = std::max(other, f.score);
     }
     bool alone = other < -1e8;
     double margin = alone ? 8 : best.score - other;
@@ -86,13 +86,15 @@ std::size_t AttentionGuess::index(AttentionRole role) const {
 
 std::optional<AttentionGuess> guess_attention(const std::vector<Matrix>& matrices,
                                               const AttentionHints& hints) {
-  if (matrices.size() > kMostMatrices) return std::nullopt;
+  std::size_t tensors = 0;
+  for (const Matrix& m : matrices) tensors = std::max(tensors, m.owner + 1);
+  if (tensors > kMostMatrices) return std::nullopt;
   std::optional<AttentionGuess> out;
   double best_score = 0;
   std::string second;
   double second_score = -1e9;
   for (const std::vector<R>& roles : attention_structures()) {
-    if (roles.size() != matrices.size()) continue;
+    if (roles.size() != tensors) continue;
     std::vector<FoundAttention> found = search_attention(matrices, hints, roles);
     if (found.empty()) continue;
     auto best = std::max_element(found.begin(), found.end(),
@@ -113,11 +115,13 @@ std::optional<AttentionGuess> guess_attention(const std::vector<Matrix>& matrice
     guess.roles = roles;
     guess.assignments.push_back(best->chosen);
     for (const FoundAttention& f : found) {
-      bool same_shapes = true;
+      bool same_shapes = true, turned = false;
       for (std::size_t r = 0; r < roles.size(); ++r) {
         const Matrix &a = matrices[f.chosen[r]], &b = matrices[best->chosen[r]];
-        same_shapes &= a.rows == b.rows && a.cols == b.cols && a.before == b.before;
+        same_shapes &= a.rows == b.rows && a.cols == b.cols && a.spelling == b.spelling;
+        turned |= a.owner == b.owner && a.turned != b.turned;
       }
+      if (turned && f.score + kMargin > best->score) guess.orientation_unsure = true;
       if (&f == &*best || !same_shapes || f.score + kMargin <= best->score) continue;
       if (guess.assignments.size() < kMostAssignments) guess.assignments.push_back(f.chosen);
     }

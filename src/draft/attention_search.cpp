@@ -9,6 +9,7 @@ namespace {
 
 using R = AttentionRole;
 constexpr std::uint64_t kMostHeads = 256;
+constexpr double kTurned = 0.1;  // where nothing else tells, a matrix is [out, in]
 
 class Search {
  public:
@@ -66,13 +67,14 @@ class Search {
       return;
     }
     for (std::size_t i = 0; i < m_.size(); ++i) {
-      if (used_[i]) continue;
+      if (used_[m_[i].owner]) continue;
       known_ = role;
       if (!fits(roles_[role], m_[i])) continue;
-      used_[i] = true;
+      used_[m_[i].owner] = true;
       chosen_[role] = i;
-      step(role + 1, total + role_score(m_[i].features, roles_[role]));
-      used_[i] = false;
+      step(role + 1,
+           total + role_score(m_[i].features, roles_[role]) - (m_[i].turned ? kTurned : 0.0));
+      used_[m_[i].owner] = false;
     }
   }
 
@@ -189,6 +191,16 @@ class Search {
     if (std::find(out.begin(), out.end(), w) == out.end()) out.push_back(w);
   }
 
+  bool is_rank(std::uint64_t n) const {
+    for (R role : {R::q_down, R::kv_down}) {
+      if (of(role) != nullptr && of(role)->rows == n) return true;
+    }
+    for (R role : {R::k, R::kv}) {
+      if (of(R::kv_down_rope) != nullptr && of(role) != nullptr && of(role)->cols == n) return true;
+    }
+    return false;
+  }
+
   // Narrows by what is known from elsewhere, each time only if something is left.
   std::vector<HeadWidths> preferred(std::vector<HeadWidths> all) const {
     const auto keep = [&](auto test) {
@@ -197,6 +209,12 @@ class Search {
       if (!some.empty()) all = std::move(some);
     };
     keep([&](const HeadWidths& w) { return hints_.rope_dim == 0 || w.rope == hints_.rope_dim; });
+    // A norm of each head's query or key is as wide as what it norms.
+    keep([&](const HeadWidths& w) {
+      return std::all_of(hints_.head_sizes.begin(), hints_.head_sizes.end(), [&](std::uint64_t n) {
+        return n == w.nope + w.rope || n == w.nope || is_rank(n);
+      });
+    });
     keep([&](const HeadWidths& w) { return w.heads == w.kv_heads; });
     keep([&](const HeadWidths& w) { return w.heads > 1; });
     keep([&](const HeadWidths& w) { return w.nope + w.rope > 2 && w.v > 1; });

@@ -21,7 +21,7 @@ struct FoundAttention {
 double role_score(const Features& features, AttentionRole role);
 // The roles of each way of building an attention; latents come before what is made of them.
 std::vector<std::vector<AttentionRole>> attention_structures();
-// `roles` as many as `matrices`. Empty when no assignment fits.
+// `roles` as many as `matrices` have owners. Empty when no assignment fits.
 std::vector<FoundAttention> search_attention(const std::vector<Matrix>& matrices,
                                              const AttentionHints& hints,
                                              const std::vector<AttentionRole>& roles);

@@ -23,13 +23,15 @@ void Drafter::head_count(const AttentionGuess& guess, const std::vector<Matrix>&
   const HeadWidths& w = guess.widths[0];
   if (counts.size() == 1) {
     std::string expr = std::to_string(w.heads), why = "the only count that all shapes allow";
+    const auto rows = [&](R role) {
+      return fmt::format("{}[{}]", first_of(tensor(role).group), tensor(role).out_axis());
+    };
     if (guess.has(R::q_rope) && guess.has(R::k_rope) && w.shared_rope_key &&
         tensor(R::q_rope).heads == 0) {
-      expr =
-          first_of(tensor(R::q_rope).group) + "[0] / " + first_of(tensor(R::k_rope).group) + "[0]";
+      expr = rows(R::q_rope) + " / " + rows(R::k_rope);
       why = "";
     } else if (guess.has(R::q_rope) && rope_dim_ != 0 && tensor(R::q_rope).heads == 0) {
-      expr = first_of(tensor(R::q_rope).group) + "[0] / qk_rope_head_dim";
+      expr = rows(R::q_rope) + " / qk_rope_head_dim";
       why = "";
     }
     dim(kHeads, expr, w.heads, why);
@@ -59,13 +61,17 @@ void Drafter::attention_dims(const AttentionGuess& guess, const std::vector<Matr
   const auto rows = [&](R role) -> std::string {  // the count of rows, as an expression
     const Matrix& m = matrix(role);
     if (m.group->has("h")) return fmt::format("{} * {}[0]", m.heads, name(role));
-    return m.heads != 0 ? fmt::format("{0}[0] * {0}[1]", name(role)) : name(role) + "[0]";
+    return m.heads != 0 ? fmt::format("{0}[0] * {0}[1]", name(role))
+                        : fmt::format("{}[{}]", name(role), m.out_axis());
+  };
+  const auto cols = [&](R role) {
+    return fmt::format("{}[{}]", name(role), matrix(role).in_axis());
   };
   const HeadWidths& w = guess.widths[0];
-  if (guess.q_rank > 0) dim("q_lora_rank", name(R::q_down) + "[0]", guess.q_rank);
-  if (guess.has(R::kv_down)) dim("kv_lora_rank", name(R::kv_down) + "[0]", guess.kv_rank);
+  if (guess.q_rank > 0) dim("q_lora_rank", rows(R::q_down), guess.q_rank);
+  if (guess.has(R::kv_down)) dim("kv_lora_rank", rows(R::kv_down), guess.kv_rank);
   if (guess.has(R::kv_down_rope)) {
-    dim("kv_lora_rank", name(guess.has(R::k) ? R::k : R::kv) + "[1]", guess.kv_rank);
+    dim("kv_lora_rank", cols(guess.has(R::k) ? R::k : R::kv), guess.kv_rank);
   }
   bool rope_first = guess.has(R::q_rope) && rope_dim_ != 0 && w.rope == rope_dim_;
   if (rope_first) dim("qk_rope_head_dim", std::to_string(rope_dim_), w.rope, "by the rope buffer");
@@ -78,7 +84,7 @@ void Drafter::attention_dims(const AttentionGuess& guess, const std::vector<Matr
                "where values lie, which are the content key and zeros up to a query's width",
                {"content, zeros", "zeros, content"}, "look for cat() or pad() on the values");
   } else {
-    dim("v_head_dim", fmt::format("{}[1] / {}", name(R::o), kHeads), known(w.v));
+    dim("v_head_dim", fmt::format("{} / {}", cols(R::o), kHeads), known(w.v));
   }
   bool grouped = std::any_of(guess.widths.begin(), guess.widths.end(),
                              [](const HeadWidths& x) { return x.kv_heads != x.heads; });
@@ -93,7 +99,7 @@ void Drafter::attention_dims(const AttentionGuess& guess, const std::vector<Matr
     kv_heads = "num_key_value_heads";
     std::string expr = guess.has(R::v) ? rows(R::v) + " / v_head_dim"
                        : guess.has(R::qkv)
-                           ? fmt::format("({}[0] / v_head_dim - {}) / 2", name(R::qkv), kHeads)
+                           ? fmt::format("({} / v_head_dim - {}) / 2", rows(R::qkv), kHeads)
                        : whole ? fmt::format("{} / (head_dim + v_head_dim)", rows(R::kv))
                                : std::to_string(w.kv_heads);
     dim(kv_heads, expr, known(w.kv_heads));
@@ -142,7 +148,7 @@ void Drafter::attention_dims(const AttentionGuess& guess, const std::vector<Matr
           "whole keys are made of the latent");
   } else if (guess.has(R::k_rope) &&
              (matrix(R::k_rope).cols != hidden_ || guess.kv_rank == hidden_)) {
-    open("attention.rope_key_from");
+    rope_key_unsure_ = true;  // attention_norms() asks, once it knows whether there is a norm
   } else {
     field("attention.rope_key_from", toml_string("input"), "by its shape");
   }

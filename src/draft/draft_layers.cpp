@@ -155,7 +155,8 @@ void Drafter::layer_norms(std::vector<Module*> norms) {
     shape(m->weight, {"hidden_size"});
     recognise_.push_back(spell(m->weight->pattern, m->weight->first));
   }
-  bool all_bias = norm_bias_ && norms[0]->bias != nullptr && norms[1]->bias != nullptr;
+  bool all_bias =
+      (norm_bias_ || !final_norm_) && norms[0]->bias != nullptr && norms[1]->bias != nullptr;
   bool any_bias = norm_bias_ || norms[0]->bias != nullptr || norms[1]->bias != nullptr;
   if (all_bias) {
     field("norm.kind", toml_string("layer"), "the norms have a shift");

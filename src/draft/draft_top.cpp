@@ -204,9 +204,13 @@ void Drafter::top() {
     return (a->features.norm + a->features.final) > (b->features.norm + b->features.final);
   });
   if (vectors.empty()) {
-    draft_.notes.push_back("No final norm is seen.");
+    field("own_final_norm", "true", "it is none");
+    field("final_norm.kind", toml_string("none"), "there is no weight for one");
+    draft_.notes.push_back(
+        "No final norm is seen: the head is taken to read the last layer's output as it is.");
     return;
   }
+  final_norm_ = true;
   const Module* n = vectors[0];
   settle(*n, "final norm",
          vectors.size() == 1 ? 0.97

@@ -56,9 +56,20 @@ class Drafter {
   // draft_attention.cpp, draft_attention_dims.cpp, draft_attention_lines.cpp
   bool attention(std::vector<Module*> matrices, const std::vector<Module*>& vectors);
   void attention_dims(const AttentionGuess& guess, const std::vector<Matrix>& matrices);
+  struct AttentionParts;  // what the lines of one attention share
   void attention_lines(const AttentionGuess& guess, const std::vector<Matrix>& matrices,
                        const std::vector<Module*>& modules);
+  void put(const AttentionParts& parts, const char* canonical, AttentionRole role,
+           const std::string& expr);
+  void query_lines(const AttentionParts& parts);
+  void latent_lines(const AttentionParts& parts);
+  void key_value_lines(const AttentionParts& parts);
+  void fused_lines(const AttentionParts& parts);
+  void output_line(const AttentionParts& parts);
+  void attention_shapes(const AttentionParts& parts);
+  void attention_biases(const AttentionParts& parts);
   void attention_norms(const AttentionGuess& guess, const std::vector<Module*>& vectors);
+  void rope_fields(const AttentionGuess& guess);
   void head_count(const AttentionGuess& guess, const std::vector<Matrix>& matrices);
   // draft_feed_forward.cpp, draft_network.cpp
   void feed_forward(std::vector<Module*> modules);
@@ -140,9 +151,9 @@ class Drafter {
   std::uint64_t rope_dim_ = 0;  // by a buffer
   std::optional<double> rope_base_;
   std::optional<bool> half_split_;
-  bool has_rope_ = false, rope_unsure_ = false;
+  bool has_rope_ = false, rope_unsure_ = false, rope_key_unsure_ = false;
   std::uint64_t longest_ = 0;  // sequence that a mask or a table is made for
-  bool norm_bias_ = false;
+  bool final_norm_ = false, norm_bias_ = false;
   bool mtp_fits_ = false;
   std::uint64_t experts_ = 0;  // that the router knows
   std::uint64_t in_list_ = 0;  // shared experts in the list of experts

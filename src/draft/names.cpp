@@ -6,6 +6,7 @@
 
 #include "draft/indices.h"
 #include "draft/prefix.h"
+#include "draft/words.h"
 #include "recipe/source.h"
 
 namespace wb::draft {
@@ -23,6 +24,11 @@ std::string variable_kind(const Decided& d, std::size_t id, std::optional<std::s
   std::string own = f.key.substr(brace + 1);
   if (contains(own, {"shared"})) return "s";
   if (contains(own, {"head"})) return "h";
+  // A list in the attention, or of queries, keys or values, is one of heads.
+  const Features words = features_of(own);
+  if (!words.expert && !words.feed_forward &&
+      (words.attention || words.q || words.k || words.v || words.kv || words.qkv))
+    return "h";
   return "e";
 }
 
