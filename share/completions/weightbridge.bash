@@ -47,7 +47,7 @@ _weightbridge() {
     bench) words="$source --prompt --decode --context --repeat --threads" ;;
     recipes)
       if [ "$COMP_CWORD" -eq 2 ]; then words='show check new solve --json --help'
-      else words="$source --flat --reference -o --output --threads --json --help"; fi
+      else words="$source --flat --ask-all --reference -o --output --threads --json --help"; fi
       ;;
   esac
   if [[ $cur == -* ]] || { [ "${COMP_WORDS[1]}" = recipes ] && [ "$COMP_CWORD" -eq 2 ]; }; then

@@ -14,7 +14,8 @@ namespace wb::cli {
 namespace {
 
 struct Flags {
-  std::string path, output, prefix;
+  std::string path, output;
+  draft::DraftOptions draft;
 };
 
 // Narrow enough for half a screen beside an editor.
@@ -60,7 +61,7 @@ std::string summary_text(const draft::Draft& d) {
   }
   out += wrapped(dims, 2, kWidth) + "\n";
   if (!d.assumed.empty()) {
-    out += bold("assumed, as nothing says otherwise") + "\n";
+    out += bold("assumed, as nothing says otherwise") + dim("  --ask-all asks") + "\n";
     for (const std::string& a : d.assumed) out += "  " + wrapped(printable(a), 4, kWidth) + "\n";
   }
   out += questions_text(d);
@@ -148,7 +149,7 @@ int run_new(const Flags& flags, bool json) {
   std::string name =
       std::filesystem::path(flags.output.empty() ? flags.path : flags.output).stem().string();
   if (name.empty()) name = "my-layout";
-  const draft::Draft d = draft::draft_recipe(checkpoint, name, flags.prefix);
+  const draft::Draft d = draft::draft_recipe(checkpoint, name, flags.draft);
   if (!flags.output.empty()) write_file(flags.output, d.toml);
   if (json) {
     print_json(document(d, flags.output));
@@ -184,9 +185,11 @@ void add_recipes_new(CLI::App& recipes, Session& session) {
       ->check(not_a_flag)
       ->option_text("FILE");
   command
-      ->add_option("--prefix", flags->prefix,
+      ->add_option("--prefix", flags->draft.prefix,
                    "What tensor names begin with, e.g. model_state_dict. (default: found)")
       ->option_text("PREFIX");
+  command->add_flag("--ask-all", flags->draft.ask_all,
+                    "Ask what is assumed too: rope scaling, expert groups, constant factors");
   add_json_flag(*command, session);
   command->callback([&session, flags] {
     session.run = [&session, flags] { return run_new(*flags, session.json); };

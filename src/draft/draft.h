@@ -45,9 +45,14 @@ struct Draft {
   std::string toml;                  // the recipe
 };
 
+struct DraftOptions {
+  std::string prefix;    // of the model's names, where it is not to be found
+  bool ask_all = false;  // what would be assumed is asked as well
+};
+
 // `name`: what the recipe is to be called. Throws Code::recipe_ambiguous when two models lie side
 // by side, Code::recipe_unknown when there are no layers to start from.
 Draft draft_recipe(const Checkpoint& checkpoint, const std::string& name,
-                   const std::string& prefix = "");
+                   const DraftOptions& options = {});
 
 }  // namespace wb::draft

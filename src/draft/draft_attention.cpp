@@ -141,7 +141,9 @@ void Drafter::rope_fields(const AttentionGuess& guess) {
     }
     open("rope.base");
   }
-  assume("rope.scaling", toml_string("none"), "nothing speaks of linear or YaRN scaling");
+  assume("rope.scaling", toml_string("none"), "nothing speaks of linear or YaRN scaling",
+         {"rope.factor", "rope.original_max_position_embeddings", "rope.beta_fast",
+          "rope.beta_slow", "rope.mscale", "rope.mscale_all_dim"});
 }
 
 void Drafter::attention_norms(const AttentionGuess& guess, const std::vector<Module*>& vectors) {

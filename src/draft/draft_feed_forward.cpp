@@ -151,7 +151,8 @@ void Drafter::router(std::vector<Module*>& modules, std::uint64_t experts) {
   open("router.norm_topk_prob");
   open("router.norm_eps");
   open("router.routed_scaling_factor");
-  assume("router.n_group", "1", "nothing in the weights speaks of groups of experts");
+  assume("router.n_group", "1", "nothing in the weights speaks of groups of experts",
+         {"router.topk_group", "router.group_score", "router.group_mask"});
   // A vector with one number an expert: the balancing bias, by whatever name.
   for (Module* m : modules) {
     const Shape& s = m->weight->shape;
@@ -190,7 +191,11 @@ void Drafter::routed(const std::vector<const Module*>& modules) {
   network(modules, n);
   network(modules, {"layers.{l}.mlp.shared", "moe.shared", "experts", "shared_intermediate_size",
                     "expert", variable, "s", "shared_begin", true});
-  if (in_list_ > 1) open("moe.shared_scale");
+  if (in_list_ > 1) {
+    open("moe.shared_scale");
+  } else {
+    assume("moe.shared_scale", "1.0", "the shared network is added as it is");
+  }
 }
 
 void Drafter::shared(const std::vector<const Module*>& modules) {

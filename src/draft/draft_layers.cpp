@@ -8,108 +8,131 @@
 
 namespace wb::draft {
 
-void Drafter::layers() {
-  // Each matrix belongs to the attention or to the network: by words, by what its neighbours
-  // are, and else by trying.
-  const auto below = [&](const Module& m) { return below_layer(m.weight->pattern); };
-  enum Side { attention_side, network_side, unsure };
-  const auto by_words = [&](const Module& m) {
-    const Features& f = m.features;
-    bool expert_index =
-        std::any_of(m.weight->variables.begin(), m.weight->variables.end(),
-                    [](const std::string& v) { return v[0] == 'e' || v[0] == 's'; });
-    if (expert_index || f.feed_forward || f.expert || f.shared) return network_side;
-    if (f.attention || f.q || f.k || f.v || f.kv || f.qkv || m.weight->has("h"))
-      return attention_side;
-    if (f.router || f.gate || f.any({"up", "down", "fc"})) return network_side;
-    if (f.any({"wo", "o", "out"})) return attention_side;
-    return unsure;
-  };
+namespace {
+
+enum Side { attention_side, network_side, unsure };
+
+Side side_by_words(const Module& m) {
+  const Features& f = m.features;
+  const bool expert_index =
+      std::any_of(m.weight->variables.begin(), m.weight->variables.end(),
+                  [](const std::string& v) { return v[0] == 'e' || v[0] == 's'; });
+  if (expert_index || f.feed_forward || f.expert || f.shared) return network_side;
+  if (f.attention || f.q || f.k || f.v || f.kv || f.qkv || m.weight->has("h"))
+    return attention_side;
+  if (f.router || f.gate || f.any({"up", "down", "fc", "fc1", "fc2", "fc3"})) return network_side;
+  if (f.any({"wo", "o", "out"})) return attention_side;
+  return unsure;
+}
+
+// A norm over the whole width stands before a part, whatever part it lies in ... unless it is a
+// latent's, which may be as wide.
+bool is_layer_norm(const Module& m, std::uint64_t hidden, Side side) {
+  const Features& f = m.features;
+  const Shape& shape = m.weight->shape;
+  if (shape.size() != 1 || shape[0] != hidden || m.weight->variables.size() != 1) return false;
+  if (f.q || f.k || f.v || f.kv || f.latent) return false;
+  return f.norm || side == unsure || m.bias != nullptr;
+}
+
+}  // namespace
+
+// What a layer holds, by what it is for.
+struct Drafter::LayerParts {
+  std::vector<Module*> attention, vectors, network, norms, unplaced;
+};
+
+// Each tensor belongs to the attention or to the network: by its words, or by what its neighbours
+// are; matrices that neither places are left to layers().
+Drafter::LayerParts Drafter::layer_parts() {
   const auto segment = [&](const Module& m) {
-    std::string b = below(m);
+    std::string b = below_layer(m.weight->pattern);
     if (!b.empty() && b[0] == '.') b = b.substr(1);
     std::size_t dot = b.find('.');
     return dot == std::string::npos ? std::string() : b.substr(0, dot);
   };
   std::vector<Module*> all;
   for (Module& m : modules_) {
-    if (in_layer(*m.weight) && !settled(m.weight) && no_weights_.count(m.weight) == 0) {
+    if (in_layer(*m.weight) && !settled(m.weight) && no_weights_.count(m.weight) == 0)
       all.push_back(&m);
-    }
   }
   std::map<std::string, std::set<Side>> sides;
   for (const Module* m : all) {
-    Side s = by_words(*m);
+    const Side s = side_by_words(*m);
     if (s != unsure && !segment(*m).empty()) sides[segment(*m)].insert(s);
   }
-  std::vector<Module*> attention_matrices, attention_vectors, network, norms, open_matrices;
+  LayerParts out;
   for (Module* m : all) {
-    Side s = by_words(*m);
+    Side s = side_by_words(*m);
     if (s == unsure && sides[segment(*m)].size() == 1) s = *sides[segment(*m)].begin();
-    const Shape& shape = m->weight->shape;
-    bool vector = shape.size() == 1;
-    bool layer_wide = vector && shape[0] == hidden_ && m->weight->variables.size() == 1;
-    // A norm over the whole width stands before a part, whatever part it lies in.
-    // ... unless it is a latent's, which may be as wide.
-    layer_wide &= !m->features.q && !m->features.k && !m->features.v && !m->features.kv &&
-                  !m->features.latent;
-    if (layer_wide && (m->features.norm || s == unsure || m->bias != nullptr)) {
-      norms.push_back(m);
+    const bool vector = m->weight->shape.size() == 1;
+    if (is_layer_norm(*m, hidden_, s)) {
+      out.norms.push_back(m);
     } else if (s == network_side) {
-      network.push_back(m);
+      out.network.push_back(m);
     } else if (s == attention_side) {
-      (vector ? attention_vectors : attention_matrices).push_back(m);
+      (vector ? out.vectors : out.attention).push_back(m);
     } else if (!vector) {
-      open_matrices.push_back(m);
+      out.unplaced.push_back(m);
     }
   }
-  const Module* counted = norms.empty() ? all.empty() ? nullptr : all[0] : norms[0];
-  if (counted == nullptr) return;
-  dim("num_hidden_layers", fmt::format("count({})", first_of(counted->weight, "l")),
-      names_.counts.at("l"));
-  layer_norms(norms);
+  const Module* counted = out.norms.empty() ? all.empty() ? nullptr : all[0] : out.norms[0];
+  if (counted != nullptr) {
+    dim("num_hidden_layers", fmt::format("count({})", first_of(counted->weight, "l")),
+        names_.counts.at("l"));
+  }
+  return out;
+}
+
+void Drafter::layers() {
+  LayerParts p = layer_parts();
+  if (p.norms.size() + p.attention.size() + p.network.size() + p.unplaced.size() == 0) return;
+  layer_norms(p.norms);
   // What no word places goes where it makes sense: first all with the attention.
-  std::vector<Module*> with = attention_matrices;
-  with.insert(with.end(), open_matrices.begin(), open_matrices.end());
-  if (open_matrices.empty() || network.empty() || !attention(with, attention_vectors)) {
-    if (open_matrices.empty() || !network.empty()) {
-      if (!attention(attention_matrices, attention_vectors)) {
-        draft_.notes.push_back(
-            "The attention's matrices are not those of any attention that the model description "
-            "knows; their lines are to be written by hand.");
-        field("attention.num_attention_heads", toml_string("?"));
+  std::vector<Module*> with = p.attention;
+  with.insert(with.end(), p.unplaced.begin(), p.unplaced.end());
+  const bool nothing_else = p.network.empty() && !p.unplaced.empty();
+  if (nothing_else) {
+    part_by_shape(p);
+  } else if (p.unplaced.empty() || !attention(with, p.vectors)) {
+    if (!attention(p.attention, p.vectors)) no_attention();
+    p.network.insert(p.network.end(), p.unplaced.begin(), p.unplaced.end());
+  }
+  feed_forward(p.network);
+}
+
+// Matrices without a word, and no network yet: the largest part that is an attention of its own and
+// leaves the two or three matrices of a network.
+void Drafter::part_by_shape(LayerParts& p) {
+  const std::size_t n = p.unplaced.size(), least = p.attention.empty() ? 4 : 0;
+  for (std::size_t take = n + 1; take-- > least;) {
+    for (std::size_t mask = 0; mask < (1u << n) && n <= 10; ++mask) {
+      std::vector<Module*> some = p.attention, rest;
+      for (std::size_t i = 0; i < n; ++i)
+        ((mask >> i & 1u) != 0 ? some : rest).push_back(p.unplaced[i]);
+      if (n - rest.size() != take || rest.size() < 2 || rest.size() > 3) continue;
+      std::vector<NetMatrix> matrices;
+      for (const Module* m : rest) {
+        if (m->weight->shape.size() != 2) continue;
+        matrices.push_back(
+            {m->weight, m->weight->shape[0], m->weight->shape[1], false, m->features});
       }
-      network.insert(network.end(), open_matrices.begin(), open_matrices.end());
-    } else {
-      // Nothing at all is known: the largest part that is an attention of its own, four or more.
-      bool done = false;
-      for (std::size_t take = open_matrices.size(); take >= 4 && !done; --take) {
-        for (std::size_t mask = 0;
-             mask < (1u << open_matrices.size()) && !done && open_matrices.size() <= 10; ++mask) {
-          std::vector<Module*> some = attention_matrices, rest;
-          for (std::size_t i = 0; i < open_matrices.size(); ++i) {
-            ((mask >> i & 1u) != 0 ? some : rest).push_back(open_matrices[i]);
-          }
-          if (open_matrices.size() - rest.size() != take || rest.size() < 2 || rest.size() > 3)
-            continue;
-          std::vector<NetMatrix> matrices;
-          for (const Module* m : rest) {
-            if (m->weight->shape.size() != 2) continue;
-            matrices.push_back(
-                {m->weight, m->weight->shape[0], m->weight->shape[1], false, m->features});
-          }
-          if (!guess_network(matrices, hidden_) || !attention(some, attention_vectors)) continue;
-          network = rest;
-          done = true;
-          draft_.notes.push_back(
-              "No name says which matrices are the attention's and which the network's; they are "
-              "parted by shape alone.");
-        }
-      }
-      if (!done) field("attention.num_attention_heads", toml_string("?"));
+      if (!guess_network(matrices, hidden_) || !attention(some, p.vectors)) continue;
+      p.network = rest;
+      draft_.notes.push_back(
+          "No name says which matrices are the attention's and which the network's; they are "
+          "parted by shape alone.");
+      return;
     }
   }
-  feed_forward(network);
+  no_attention();
+}
+
+void Drafter::no_attention() {
+  draft_.notes.push_back(
+      "The attention's matrices are not those of any attention that the model description "
+      "knows; their lines are to be written by hand.");
+  field("attention.num_attention_heads", toml_string("?"));
 }
 
 void Drafter::layer_norms(std::vector<Module*> norms) {

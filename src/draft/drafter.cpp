@@ -37,8 +37,11 @@ void collect(const nlohmann::json& json, const std::string& path,
 
 }  // namespace
 
-Drafter::Drafter(const Checkpoint& checkpoint, std::string name, const std::string& prefix)
-    : checkpoint_(checkpoint), names_(read_names(checkpoint, prefix)), name_(std::move(name)) {
+Drafter::Drafter(const Checkpoint& checkpoint, std::string name, const DraftOptions& options)
+    : checkpoint_(checkpoint),
+      names_(read_names(checkpoint, options.prefix)),
+      name_(std::move(name)),
+      ask_all_(options.ask_all) {
   draft_.prefix = names_.prefix;
   draft_.outside = names_.outside;
 }
@@ -240,8 +243,13 @@ void Drafter::open(const std::string& path) {
   draft_.questions.push_back(std::move(q));
 }
 
-void Drafter::assume(const std::string& path, const std::string& value,
-                     const std::string& comment) {
+void Drafter::assume(const std::string& path, const std::string& value, const std::string& comment,
+                     std::initializer_list<const char*> with) {
+  if (ask_all_) {
+    open(path);
+    for (const char* other : with) open(other);
+    return;
+  }
   field(path, value, "assumed: " + comment);
   draft_.assumed.push_back(path + " = " + value + ": " + comment);
 }
@@ -299,10 +307,10 @@ std::string Drafter::first_of(const Group* group, const std::string& keep) const
 }
 
 Draft draft_recipe(const Checkpoint& checkpoint, const std::string& name,
-                   const std::string& prefix) {
-  Draft out = Drafter(checkpoint, name, prefix).run();
+                   const DraftOptions& options) {
+  Draft out = Drafter(checkpoint, name, options).run();
   try {
-    out.recognised = summary(*recognise(checkpoint, nullptr, prefix).recipe).name;
+    out.recognised = summary(*recognise(checkpoint, nullptr, options.prefix).recipe).name;
   } catch (const Error&) {
     // Not known, which is what a draft is for.
   }

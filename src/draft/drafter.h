@@ -39,7 +39,7 @@ constexpr const char* kList = "x";  // index of a list that holds shared and rou
 
 class Drafter {
  public:
-  Drafter(const Checkpoint& checkpoint, std::string name, const std::string& prefix);
+  Drafter(const Checkpoint& checkpoint, std::string name, const DraftOptions& options);
   Draft run();
 
  private:
@@ -49,6 +49,10 @@ class Drafter {
   void hidden_size();
   void top();
   void layers();
+  struct LayerParts;
+  LayerParts layer_parts();
+  void part_by_shape(LayerParts& parts);
+  void no_attention();
   void layer_norms(std::vector<Module*> norms);
   void multi_token_heads();
   void leave_mtp(const std::string& reason);
@@ -132,7 +136,10 @@ class Drafter {
                  const std::vector<std::string>& roles,
                  const std::vector<std::vector<std::size_t>>& assignments,
                  const std::vector<const Module*>& modules, const std::string& experiment);
-  void assume(const std::string& path, const std::string& value, const std::string& comment);
+  // A field taken as usual; a question with DraftOptions::ask_all, and so are the fields `with` it
+  // that only another value brings into play.
+  void assume(const std::string& path, const std::string& value, const std::string& comment,
+              std::initializer_list<const char*> with = {});
   // The path of a number or word beside the tensors whose last part is one of `keys`.
   std::vector<std::string> facts(std::initializer_list<const char*> keys) const;
   std::string first_of(const Group* group, const std::string& keep = "") const;
@@ -143,6 +150,7 @@ class Drafter {
   Names names_;
   Draft draft_;
   std::string name_;
+  bool ask_all_ = false;
   std::vector<Module> modules_;
   std::map<const Group*, DraftGroup> roles_;
   std::set<const Group*> no_weights_;  // no role, and none is to be looked for

@@ -300,7 +300,7 @@ TEST(Draft, RefusesWhatIsNoModelAndTwoModels) {
     EXPECT_EQ(e.code(), Code::recipe_ambiguous);
     EXPECT_NE(e.sentence().find("\"ema.\" and \"model.\""), std::string::npos) << e.sentence();
   }
-  EXPECT_EQ(draft_recipe(two, "x", "ema.").prefix, "ema.");
+  EXPECT_EQ(draft_recipe(two, "x", {"ema.", false}).prefix, "ema.");
 }
 
 TEST(Names, IndicesArePlacesWhereTheSameRecurs) {
