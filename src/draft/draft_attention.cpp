@@ -85,6 +85,10 @@ bool Drafter::attention(std::vector<Module*> modules, const std::vector<Module*>
     draft_.notes.push_back("The attention could as well be built another way (" + guess->rival +
                            "); if no answer fits, that is the way to try.");
   }
+  if (std::any_of(modules.begin(), modules.end(),
+                  [](const Module* m) { return m->weight->has("h"); })) {
+    index_.emplace_back("h", std::to_string(names_.counts.at("h")));
+  }
   if (guess->orientation_unsure) {
     draft_.notes.push_back(
         "Whether bare parameters of the attention are [out, in] or [in, out] is not clear; if no "

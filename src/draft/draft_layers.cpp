@@ -201,7 +201,7 @@ void Drafter::multi_token_heads() {
   bool fits = true;
   std::vector<std::pair<const Group*, const Group*>> same;
   for (Module& m : modules_) {
-    if (!m.weight->has("m") || settled(m.weight)) continue;
+    if (!of_mtp(*m.weight) || settled(m.weight)) continue;
     std::string rest = below_layer(m.weight->pattern);
     const Group* twin = nullptr;
     for (const Group& g : names_.groups) {
@@ -270,13 +270,19 @@ void Drafter::multi_token_heads() {
 }
 
 void Drafter::leave_mtp(const std::string& reason) {
+  // The heads' list, and what stands beside it under the same first part of the name.
+  std::string list = names_.mtp_prefix;
+  list.replace(list.find("{m}"), 3, "*");
+  const std::string first = names_.mtp_prefix.substr(0, names_.mtp_prefix.find('.') + 1);
+  bool beside = false;
   for (const Group& g : names_.groups) {
-    if (g.has("m") && !settled(&g))
-      settle(&g, "multi-token head, left out", 0.8, "under " + names_.mtp_prefix);
+    if (!of_mtp(g) || settled(&g)) continue;
+    beside |= !g.has("m");
+    settle(&g, "multi-token head, left out", 0.8,
+           "under " + (g.has("m") ? names_.mtp_prefix : first));
   }
-  std::string star = names_.mtp_prefix;
-  star.replace(star.find("{m}"), 3, "*");
-  left_out_.push_back({toml_string(star + ".*"), toml_string(reason), "", false});
+  left_out_.push_back(
+      {toml_string(beside ? first + "*" : list + ".*"), toml_string(reason), "", false});
 }
 
 }  // namespace wb::draft

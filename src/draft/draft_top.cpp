@@ -96,7 +96,7 @@ void Drafter::hidden_size() {
 void Drafter::top() {
   std::vector<Module*> tables, vectors;
   for (Module& m : modules_) {
-    if (settled(m.weight) || !m.weight->variables.empty()) continue;
+    if (settled(m.weight) || !m.weight->variables.empty() || of_mtp(*m.weight)) continue;
     const Shape& s = m.weight->shape;
     std::size_t rank = s.size();
     if (rank == 2 && s[1] == hidden_) tables.push_back(&m);

@@ -59,6 +59,7 @@ Draft Drafter::run() {
   for (const auto& [variable, count] : names_.counts) {
     if (variable == "l") index_.insert(index_.begin(), {"l", "num_hidden_layers"});
   }
+  scales();
   find_modules();
   buffers();
   hidden_size();
@@ -70,14 +71,38 @@ Draft Drafter::run() {
   return std::move(draft_);
 }
 
+// Numbers of 8 bits with a scale beside each, one or one for each row: read as their products.
+void Drafter::scales() {
+  std::map<std::string, const Group*> by_pattern;
+  for (const Group& g : names_.groups) by_pattern[g.pattern] = &g;
+  for (const auto& [pattern, codes] : by_pattern) {
+    if (byte_size(codes->dtype, 1) != 1 || codes->dtype == DType::Bool) continue;
+    for (const char* suffix : {".scale", "_scale"}) {
+      auto it = by_pattern.find(pattern + suffix);
+      if (it == by_pattern.end() || !info(it->second->dtype).is_float) continue;
+      const Shape& s = it->second->shape;
+      const std::uint64_t scales = s.empty() ? 1 : s.size() == 1 ? s[0] : 0;
+      const bool fits = scales == 1 || (!codes->shape.empty() && scales == codes->shape[0]);
+      if (!fits || (s.empty() ? false : codes->shape.empty())) continue;
+      settle(it->second, "scale of the numbers beside it", 0.97, "its length and name");
+      const std::string line = fmt::format("{{any}}.dequantise({{any}}{})", suffix);
+      if (encoded_.empty() || encoded_.back().value != toml_string(line))
+        encoded_.push_back({toml_string("{any}"), toml_string(line), "codes and scales", false});
+      break;
+    }
+  }
+}
+
 void Drafter::find_modules() {
   std::map<std::string, std::size_t> by_stem;
   std::set<std::string> stacked;
   for (const Group& g : names_.groups) {
+    if (settled(&g)) continue;
     if (g.shape.size() == 3 && g.pattern.ends_with(".weight"))
       stacked.insert(g.pattern.substr(0, g.pattern.size() - 7));
   }
   for (const Group& g : names_.groups) {
+    if (settled(&g)) continue;
     std::size_t dot = g.pattern.rfind('.');
     std::string leaf = dot == std::string::npos ? "" : g.pattern.substr(dot + 1);
     // Of stacked experts the bias has an axis of experts too.
@@ -102,6 +127,12 @@ void Drafter::find_modules() {
       m.features = features_of(below_layer(m.stem));
     }
   }
+}
+
+bool Drafter::of_mtp(const Group& g) const {
+  if (names_.mtp_prefix.empty()) return false;
+  const std::string first = names_.mtp_prefix.substr(0, names_.mtp_prefix.find('.') + 1);
+  return g.has("m") || (first.find('{') == std::string::npos && g.pattern.starts_with(first));
 }
 
 std::string Drafter::below_layer(const std::string& pattern) const {

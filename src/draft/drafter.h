@@ -44,6 +44,7 @@ class Drafter {
 
  private:
   // drafter.cpp: what is outside of the attention and the network
+  void scales();
   void find_modules();
   void buffers();
   void hidden_size();
@@ -143,6 +144,8 @@ class Drafter {
   // The path of a number or word beside the tensors whose last part is one of `keys`.
   std::vector<std::string> facts(std::initializer_list<const char*> keys) const;
   std::string first_of(const Group* group, const std::string& keep = "") const;
+  // Whether a name is of the multi-token heads: indexed, or under the same first part of the name.
+  bool of_mtp(const Group& g) const;
   bool in_layer(const Group& g) const { return g.has("l"); }
   std::string below_layer(const std::string& pattern) const;
 
@@ -167,7 +170,7 @@ class Drafter {
   std::uint64_t in_list_ = 0;  // shared experts in the list of experts
   std::set<std::uint64_t> moe_layers_;
 
-  std::vector<Line> dims_, fields_, tensors_, shapes_, left_out_, aliases_;
+  std::vector<Line> dims_, fields_, tensors_, shapes_, left_out_, aliases_, encoded_;
   std::vector<std::pair<std::string, std::string>> index_;
   std::vector<Ask> asks_;
   std::vector<std::string> recognise_;

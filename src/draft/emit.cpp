@@ -224,6 +224,7 @@ std::string Drafter::toml() const {
                        toml_string(names_.layer_prefix), toml_string(names_.mtp_prefix));
   }
   section("tensors", tensors_);
+  section("encoded", encoded_);
   section("left_out", left_out_);
   section("alias", aliases_);
   for (const std::string& pattern : draft_.unknown) {

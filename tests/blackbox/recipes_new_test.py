@@ -20,7 +20,8 @@ BY_HAND = {
     "vineet-llm": "the query matrix is read in another order of its elements, and the output "
                   "projection is multiplied into the values; no shape and no name says either",
     "deepseekv3-minimal": "attention reads y - mean(y) + 1, which is folded into two matrices; no name says so",
-    "deepseek-v3-int8": "INT8 codes with a scale beside each, and a shared expert in the router's divisor",
+    "deepseek-v3-int8": "a shared expert in the router's divisor, a constant on the latent, and a table that "
+                        "loading puts over the tied embedding",
 }
 
 
