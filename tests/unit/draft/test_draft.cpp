@@ -8,73 +8,11 @@
 #include "draft/draft.h"
 #include "draft/names.h"
 #include "recipe/recipe.h"
-#include "unit/recipe/reference_layout.h"
+#include "tensor/read.h"
+#include "unit/draft/draft_models.h"
 
 namespace wb::draft {
 namespace {
-
-using test::CheckpointMaker;
-
-struct Named {
-  std::string name;
-  Shape shape;
-};
-
-// A model of width 24 with two layers; `layer` lists what a layer holds.
-Checkpoint model(const std::vector<Named>& layer, const std::string& prefix = "",
-                 const std::vector<Named>& more = {}) {
-  CheckpointMaker maker;
-  const auto add = [&](const std::string& name, const Shape& shape) {
-    maker.add(name, shape, [name](std::uint64_t i) { return test::element(name, i); });
-  };
-  add(prefix + "embed.weight", {40, 24});
-  add(prefix + "norm.weight", {24});
-  for (int l = 0; l < 2; ++l) {
-    for (const Named& n : layer)
-      add(prefix + "blocks." + std::to_string(l) + "." + n.name, n.shape);
-  }
-  for (const Named& n : more) add(n.name, n.shape);
-  return maker.make();
-}
-
-std::vector<Named> with(std::vector<Named> base, const std::vector<Named>& more) {
-  base.insert(base.end(), more.begin(), more.end());
-  return base;
-}
-const std::vector<Named> kNorms = {{"attn_norm.weight", {24}}, {"mlp_norm.weight", {24}}};
-const std::vector<Named> kLatent = {{"attn.wq.weight", {36, 24}},   {"attn.w_dkv.weight", {10, 24}},
-                                    {"attn.w_uk.weight", {24, 10}}, {"attn.w_uv.weight", {24, 10}},
-                                    {"attn.w_kr.weight", {4, 24}},  {"attn.wo.weight", {24, 24}}};
-const std::vector<Named> kMlp = {{"mlp.gate_proj.weight", {50, 24}},
-                                 {"mlp.up_proj.weight", {50, 24}},
-                                 {"mlp.down_proj.weight", {24, 50}}};
-
-std::string role(const Draft& d, const std::string& pattern) {
-  for (const DraftGroup& g : d.groups) {
-    if (g.pattern == pattern) return g.role;
-  }
-  return "no such group";
-}
-const Question* question(const Draft& d, const std::string& key) {
-  auto it = std::find_if(d.questions.begin(), d.questions.end(),
-                         [&](const Question& q) { return q.key == key; });
-  return it == d.questions.end() ? nullptr : &*it;
-}
-std::uint64_t dim(const Draft& d, const std::string& name) {
-  for (const auto& [key, value] : d.dims) {
-    if (key == name) return value;
-  }
-  return 0;
-}
-// Drafts, and holds the recipe to being one.
-Draft drafted(const Checkpoint& checkpoint) {
-  Draft d = draft_recipe(checkpoint, "mine");
-  ParsedRecipe parsed = parse_recipe(d.toml, "mine.toml");
-  for (const RecipeMistake& m : parsed.mistakes) {
-    ADD_FAILURE() << m.line << ":" << m.column << ": " << m.text << "\n" << d.toml;
-  }
-  return d;
-}
 
 TEST(Draft, FindsTheHeadsOfALatentAttention) {
   // 36 = heads * (content + rope), 24 = heads * content, 4 = rope: three heads, no other count.
@@ -114,19 +52,8 @@ TEST(Draft, AnUnansweredQuestionStopsTheRecipe) {
   attention[3].name = "attn.y.weight";
   Checkpoint checkpoint = model(with(with(kNorms, attention), kMlp));
   Draft d = drafted(checkpoint);
-  ParsedRecipe parsed = parse_recipe(d.toml, "mine.toml");
-  ASSERT_NE(parsed.recipe, nullptr);
-  Overrides fields;
-  for (const Question& q : d.questions) {
-    if (q.field)
-      fields.fields[q.key] =
-          q.values[0] == "rms"
-              ? nlohmann::json("rms")
-              : nlohmann::json::parse(q.values[0].substr(0, q.values[0].find(' ')), nullptr, false);
-    if (q.field && fields.fields[q.key].is_discarded()) fields.fields[q.key] = q.values[0];
-  }
   const auto apply_with = [&](const std::map<std::string, std::string>& settings) {
-    return apply(recognise(checkpoint, parsed.recipe), checkpoint, settings, fields);
+    return answered(checkpoint, d, settings);
   };
   std::map<std::string, std::string> settings = {{"query_order", "1"}};
   try {
@@ -254,6 +181,89 @@ TEST(Draft, SharedExpertsInTheListOfExperts) {
   EXPECT_NE(question(d, "shared_place"), nullptr);
   EXPECT_EQ(dim(d, "n_routed_experts"), 4u);
   EXPECT_EQ(dim(d, "n_experts"), 5u);
+}
+
+TEST(Draft, AModelWithoutAFinalNorm) {
+  Checkpoint c = model(with(with(kNorms, kLatent), kMlp));
+  std::erase_if(c.tensors, [](const SourceTensor& t) { return t.name == "norm.weight"; });
+  Draft d = drafted(c);
+  EXPECT_NE(d.toml.find("final_norm.kind = \"none\""), std::string::npos);
+  CanonicalModel m = answered(c, d, {{"query_order", "1"}});
+  EXPECT_EQ(m.spec.final_norm.kind, NormKind::none);
+  EXPECT_EQ(m.spec.norm.kind, NormKind::rms);
+}
+
+TEST(Draft, ScalesBesideNumbersOf8Bits) {
+  Checkpoint c = model(with(with(kNorms, kLatent), kMlp));
+  CheckpointMaker scales;
+  for (int l = 0; l < 2; ++l) {
+    const std::string w = "blocks." + std::to_string(l) + ".attn.w_uk.weight";
+    auto it = std::find_if(c.tensors.begin(), c.tensors.end(),
+                           [&](const SourceTensor& t) { return t.name == w; });
+    ASSERT_NE(it, c.tensors.end());
+    std::vector<std::byte> codes(240);
+    for (std::size_t i = 0; i < codes.size(); ++i) codes[i] = static_cast<std::byte>(i % 100);
+    it->tensor = Tensor::stored(w, memory_storage(std::move(codes)), DType::I8, {24, 10});
+    scales.add(w + ".scale", {}, [](std::uint64_t) { return 0.5f; });
+  }
+  c = and_also(c, scales.make().tensors);
+  Draft d = drafted(c);
+  EXPECT_TRUE(d.unknown.empty());
+  EXPECT_EQ(role(d, "blocks.{l}.attn.w_uk.weight.scale"), "scale of the numbers beside it");
+  CanonicalModel m = answered(c, d, {{"query_order", "1"}});
+  EXPECT_EQ(read_f32(m.at("layers.1.attn.k_nope.weight"))[37], 0.5f * 37);
+  // A number that is no scale of these is no such thing: one per column of two.
+  c = and_also(c,
+               CheckpointMaker()
+                   .add("blocks.0.attn.w_uv.weight.scale", {2}, [](std::uint64_t) { return 1.0f; })
+                   .make()
+                   .tensors);
+  EXPECT_FALSE(drafted(c).unknown.empty());
+}
+
+TEST(Draft, TablesOfTheMultiTokenHeadsAreNotTheModels) {
+  const std::vector<Named> mtp = {{"mtp.heads.0.weight", {24, 24}}, {"mtp.heads.0.bias", {24}},
+                                  {"mtp.heads.1.weight", {24, 24}}, {"mtp.heads.1.bias", {24}},
+                                  {"mtp.norm.weight", {24}},        {"mtp.output.weight", {40, 24}},
+                                  {"output.weight", {40, 24}}};
+  Draft d = drafted(model(with(with(kNorms, kLatent), kMlp), "", mtp));
+  EXPECT_EQ(role(d, "output.weight"), "output head");
+  EXPECT_EQ(role(d, "norm.weight"), "final norm");
+  EXPECT_EQ(role(d, "mtp.output.weight"), "multi-token head, left out");
+  EXPECT_EQ(d.toml.find("positions = \"learned\""), std::string::npos);
+  EXPECT_TRUE(d.unknown.empty());
+  EXPECT_NE(d.toml.find("\"mtp.*\" = "), std::string::npos);
+}
+
+TEST(Draft, AskAllLeavesNothingAssumed) {
+  const std::vector<Named> experts = {{"moe.router.weight", {6, 24}},
+                                      {"moe.experts.gate", {6, 9, 24}},
+                                      {"moe.experts.up", {6, 9, 24}},
+                                      {"moe.experts.down", {6, 24, 9}}};
+  const Checkpoint c = model(with(with(kNorms, kLatent), experts));
+  const Draft usual = drafted(c), all = drafted(c, {"", true});
+  EXPECT_FALSE(usual.assumed.empty());
+  EXPECT_TRUE(all.assumed.empty());
+  for (const std::string& line : usual.assumed) {  // "rope.scaling = none: ..."
+    EXPECT_NE(question(all, line.substr(0, line.find(' '))), nullptr) << line;
+  }
+  EXPECT_NE(question(all, "rope.factor"), nullptr);
+  EXPECT_NE(question(all, "router.group_mask"), nullptr);
+}
+
+TEST(Draft, EveryQuestionSaysWhatTheLikelyAnswersAreAndWhatWouldTell) {
+  const std::vector<Named> experts = {
+      {"moe.router.weight", {6, 24}}, {"moe.router.bias", {6}},
+      {"moe.balance.bias", {6}},      {"moe.experts.gate", {6, 9, 24}},
+      {"moe.experts.up", {6, 9, 24}}, {"moe.experts.down", {6, 24, 9}},
+      {"attn.kv_norm.weight", {10}}};
+  const Draft d = drafted(model(with(with(kNorms, kLatent), experts)), {"", true});
+  EXPECT_NE(question(d, "router.expert_bias"), nullptr);
+  for (const Question& q : d.questions) {
+    EXPECT_FALSE(q.text.empty()) << q.key;
+    EXPECT_FALSE(q.experiment.empty()) << q.key;
+    EXPECT_TRUE(!q.field || !q.values.empty()) << q.key;
+  }
 }
 
 TEST(Draft, NamesThatAreNoTomlAreSpelledOut) {
