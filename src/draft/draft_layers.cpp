@@ -114,8 +114,8 @@ void Drafter::part_by_shape(LayerParts& p) {
       std::vector<NetMatrix> matrices;
       for (const Module* m : rest) {
         if (m->weight->shape.size() != 2) continue;
-        matrices.push_back(
-            {m->weight, m->weight->shape[0], m->weight->shape[1], false, m->features});
+        matrices.push_back({m->weight, m->weight->shape[0], m->weight->shape[1], false,
+                            !m->plain_names, m->features});
       }
       if (!guess_network(matrices, hidden_) || !attention(some, p.vectors)) continue;
       p.network = rest;

@@ -27,7 +27,8 @@ void Drafter::network(const std::vector<const Module*>& modules, const Network& 
   for (const Module* m : modules) {
     const Shape& s = m->weight->shape;
     std::size_t rank = s.size();
-    matrices.push_back({m->weight, s[rank - 2], s[rank - 1], rank == 3, m->features});
+    matrices.push_back(
+        {m->weight, s[rank - 2], s[rank - 1], rank == 3, !m->plain_names, m->features});
   }
   std::optional<NetGuess> guess = guess_network(matrices, hidden_);
   if (!guess) {
@@ -66,10 +67,7 @@ void Drafter::network_fields(const std::vector<const Module*>& modules, const Ne
   bool fused = index(N::gate_up) < guess.roles.size();
   const Module& up = *modules[guess.assignments[0][index(fused ? N::gate_up : N::up)]];
   std::size_t rank = up.weight->shape.size();
-  std::string rows = fmt::format("{}[{}]", first_of(up.weight),
-                                 rank == 2          ? 0
-                                 : guess.transposed ? 2
-                                                    : 1);
+  std::string rows = fmt::format("{}[{}]", first_of(up.weight), rank - (guess.transposed ? 1 : 2));
   std::string unit = fused ? rows + " / 2" : rows;
   std::uint64_t times = network.shared.empty() ? 1
                         : in_list_ != 0        ? in_list_
@@ -140,7 +138,8 @@ void Drafter::network_lines(const std::vector<const Module*>& modules, const Net
         draft_.notes.push_back(
             "The biases of several shared experts add up, for which the language has no step.");
       }
-      line(network.canonical + "." + role, choice, key, wrapped("$", axis), comment, true);
+      line(network.canonical + "." + role, choice, key,
+           wrapped(guess.transposed ? "$.t()" : "$", axis), comment, true);
       return;
     }
     std::vector<std::string> weights, biases;

@@ -86,11 +86,12 @@ std::optional<NetGuess> guess_network(const std::vector<NetMatrix>& matrices,
   static const std::vector<std::vector<N>> structures = {
       {N::gate, N::up, N::down}, {N::up, N::down}, {N::gate_up, N::down}};
   std::vector<Found> found;
-  bool stacked = !matrices.empty() && matrices[0].stacked;
+  const bool linear = std::any_of(matrices.begin(), matrices.end(),
+                                  [](const NetMatrix& m) { return !m.stacked && !m.bare; });
   for (const std::vector<N>& roles : structures) {
     if (roles.size() != matrices.size()) continue;
     for (bool transposed : {false, true}) {
-      if (transposed && !stacked) continue;  // nn.Linear is [out, in]
+      if (transposed && linear) continue;  // nn.Linear is [out, in]
       std::vector<std::size_t> order(matrices.size());
       std::iota(order.begin(), order.end(), 0u);
       do {

@@ -14,11 +14,13 @@ namespace wb::draft {
 enum class NetRole { gate, up, down, gate_up };
 const char* in_words(NetRole role);
 
-// A matrix of the network; with `stacked` the tensor is [experts, a, b].
+// A matrix of the network; with `stacked` the tensor is [experts, a, b]. One that no nn.Linear
+// keeps
+// (`bare`, and all that are stacked) may be [in, out].
 struct NetMatrix {
   const Group* group = nullptr;
   std::uint64_t a = 0, b = 0;  // the last two axes
-  bool stacked = false;
+  bool stacked = false, bare = false;
   Features features;
 };
 

@@ -129,6 +129,23 @@ TEST(Draft, StackedExpertsOfBothOrientations) {
   }
 }
 
+TEST(Draft, ANetworkOfBareParametersOfEitherOrientation) {
+  for (bool in_out : {false, true}) {
+    const auto shaped = [&](std::uint64_t out, std::uint64_t in) {
+      return in_out ? Shape{in, out} : Shape{out, in};
+    };
+    const std::vector<Named> net = {{"mlp.w_gate", shaped(50, 24)},
+                                    {"mlp.w_up", shaped(50, 24)},
+                                    {"mlp.w_down", shaped(24, 50)}};
+    const Checkpoint c = model(with(with(kNorms, kLatent), net));
+    const Draft d = drafted(c);
+    EXPECT_EQ(dim(d, "intermediate_size"), 50u);
+    const CanonicalModel m = answered(c, d, {{"query_order", "1"}});
+    EXPECT_EQ(read_f32(m.at("layers.0.mlp.dense.down.weight"))[3 * 50 + 41],  // [3, 41]
+              test::element("blocks.0.mlp.w_down", in_out ? 41 * 24 + 3 : 3 * 50 + 41));
+  }
+}
+
 TEST(Draft, ANonCausalMaskAndRoutingNoiseAreNotLeftOut) {
   const std::vector<Named> noisy = {
       {"moe.router.weight", {6, 24}},   {"moe.noise.weight", {6, 24}},
