@@ -82,6 +82,7 @@ wb_blackbox(gallery_wrong_settings gallery_test.py ARGS WrongSettings)
 wb_blackbox(published published_test.py)
 wb_blackbox(gallery_traps gallery_test.py TORCH ARGS Traps)
 wb_blackbox(gallery_coverage gallery_test.py ARGS Coverage)
+wb_blackbox(gallery_axes gallery_test.py ARGS Axes)
 wb_blackbox(gallery_porting gallery_test.py ARGS Porting)
 wb_blackbox(gallery_on_mlx gallery_test.py ARGS RealMlx)
 

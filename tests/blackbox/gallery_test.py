@@ -13,6 +13,7 @@ import tomllib
 import unittest
 from concurrent.futures import ThreadPoolExecutor
 
+from gallery_axes import AXES, NOT_IN_THE_GALLERY, Model
 from gallery_flips import HIDDEN_FINAL_NORM, dead, equivalent, final_norm_change, flips
 from program import SOURCE_DIR, ProgramTest, read_safetensors, weightbridge, write_safetensors
 
@@ -204,6 +205,71 @@ class Coverage(GalleryTest):
             text = readme.read_text()
             readme.write_text(text[:text.index("| field | value |")] + table)
         self.assertIn(table, readme.read_text(), "WB_WRITE_TABLE=1 writes it anew")
+
+
+def flat(spec):
+    """path -> value, of a description as inspect prints it."""
+    def at(path):
+        value = spec
+        for part in path.split("."):
+            value = value[part]
+        return value
+    return {path: at(path) for path in FIELDS}
+
+
+def axes_table(met):
+    return "\n".join(["| axis | value | met by |", "|---|---|---|"] +
+                     [f"| {axis} | {value} | {by} |" for (axis, value), by in met.items()]) + "\n"
+
+
+class Axes(GalleryTest):
+    """The gallery against the axes of docs/variety.md, which was read from public code before there was
+    a gallery: each value is met by a recipe with a witness, or is on the list of those that are not."""
+
+    def models(self):
+        for entry in ENTRIES:
+            inspected = self.document("inspect", entry.source, *entry.sets())
+            yield Model(entry.name, flat(inspected["spec"]), inspected, entry.recipe)
+        # The published layouts, whose witness is real MLX (published_test.py).
+        from published_test import golden, official, v2, write
+        v3 = golden("deepseek_v3-yarn-groups")
+        for name, (arrays, config) in (("hf-deepseek-v3", v3), ("hf-deepseek-v2", v2()),
+                                       ("deepseek-official", official(*v3))):
+            inspected = self.document("inspect", write(self.dir / name, arrays, config))
+            self.assertEqual(inspected["recipe"], name)
+            yield Model(name, flat(inspected["spec"]), inspected, RECIPES / f"{name}.toml")
+
+    def elsewhere(self, where, axis_value):
+        """What tests a value that the gallery has not, in words; "" when nothing does."""
+        if where == "axes":
+            test = next(t for a, v, t in AXES if (a, v) == axis_value)
+            found = [n for n, spec in axes_variants().items() if test(Model(n, spec))]
+            return f"not met; tests/mlx/test_axes.py: {found[0]}" if found else ""
+        file, _, test = where.partition(": ")
+        return f"not met; {where}" if test and re.search(rf"\b{test}\b", (SOURCE_DIR / file).read_text()) else ""
+
+    def test_each_value_is_met_or_said_not_to_be(self):
+        models = list(self.models())
+        met = {}
+        for axis, value, test in AXES:
+            self.assertNotIn((axis, value), met)
+            met[axis, value] = ", ".join(m.name for m in models if test(m))
+        self.assertEqual({k for k, by in met.items() if not by}, set(NOT_IN_THE_GALLERY))
+        for key, where in NOT_IN_THE_GALLERY.items():
+            met[key] = self.elsewhere(where, key)
+            self.assertTrue(met[key], f"{key}: {where}")
+        table, readme = axes_table(met), GALLERY / "README.md"
+        if os.environ.get("WB_WRITE_TABLE"):
+            text = readme.read_text()
+            begin, end = text.index("| axis | value |"), text.index("## Which values are met")
+            readme.write_text(text[:begin] + table + "\n" + text[end:])
+        self.assertIn(table, readme.read_text(), "WB_WRITE_TABLE=1 writes it anew")
+
+    def test_no_value_is_met_by_every_model(self):
+        # A test that every model passes tells nothing of any.
+        models = list(self.models())
+        always = [f"{axis}: {value}" for axis, value, test in AXES if all(test(m) for m in models)]
+        self.assertEqual(always, [])
 
 
 class Traps(GalleryTest):
