@@ -1,8 +1,11 @@
 // `weightbridge recipes new SRC`: a first recipe for a checkpoint that no recipe knows. What is
 // found is said as a table and as questions; the recipe goes to a file, or to stdout behind them.
+#include <algorithm>
+#include <cctype>
 #include <filesystem>
 #include <fstream>
 #include <memory>
+#include <string_view>
 
 #include "cli/cli.h"
 #include "cli/recipes_new.h"
@@ -70,10 +73,26 @@ std::string summary_text(const draft::Draft& d) {
   return out;
 }
 
+// A path as a word of a shell's command.
+std::string shell_word(const std::string& path) {
+  const bool plain = !path.empty() && std::all_of(path.begin(), path.end(), [](char c) {
+    return std::isalnum(static_cast<unsigned char>(c)) != 0 ||
+           std::string_view("/._-+,:@").find(c) != std::string_view::npos;
+  });
+  if (plain) return path;
+  std::string out = "'";
+  for (char c : path) out += c == '\'' ? "'\\''" : std::string(1, c);
+  return out + "'";
+}
+
 std::string next_text(const draft::Draft& d, const Flags& flags, const std::string& file) {
   std::string out = bold("next") + "\n";
   const auto step = [&](const std::string& text) {
     out += "  " + wrapped(printable(text), 4, kWidth) + "\n";
+  };
+  // Whole, however long: a command is to be copied.
+  const auto command = [&](const std::string& text) {
+    out += "    weightbridge " + printable(text) + "\n";
   };
   if (!d.recognised.empty()) {
     step("The shipped recipe " + d.recognised +
@@ -87,11 +106,11 @@ std::string next_text(const draft::Draft& d, const Flags& flags, const std::stri
     step(
         "Export tokens and logits of your own run (tools/export_reference.py), then let the "
         "numbers answer:");
-    step(fmt::format("weightbridge recipes solve {} --recipe {} --reference FILE", flags.path,
-                     file));
-    step("or answer the questions in the file by hand.");
+    command(fmt::format("recipes solve {} --recipe {} --reference FILE -o solved.toml",
+                        shell_word(flags.path), shell_word(file)));
+    step("or answer the questions in the file by hand, and see what would be made:");
   }
-  step(fmt::format("weightbridge plan {} --recipe {}", flags.path, file));
+  command(fmt::format("plan {} --recipe {}", shell_word(flags.path), shell_word(file)));
   return out;
 }
 

@@ -7,6 +7,7 @@ A layout that needs a hand edit says why in BY_HAND, and is held to needing it."
 import itertools
 import json
 import re
+import shlex
 import shutil
 import unittest
 
@@ -112,6 +113,14 @@ class Drafts(ProgramTest):
         document = self.check(TINY, "deepseek-from-scratch")
         self.assertEqual(document["recognised"], "deepseek-from-scratch")
         self.assertEqual(document["dims"]["num_attention_heads"], 4)
+
+    def test_the_commands_that_it_names_can_be_copied(self):
+        draft = self.dir / "it's mine.toml"  # self.dir has a space, too
+        said = self.succeed("recipes", "new", TINY, "-o", draft).stdout
+        commands = [shlex.split(line) for line in said.splitlines() if line.startswith("    weightbridge ")]
+        self.assertEqual([c[1:3] for c in commands], [["recipes", "solve"], ["plan", str(TINY)]])
+        for command in commands:
+            self.assertEqual(command[command.index("--recipe") + 1], str(draft))
 
     def test_the_fixtures(self):
         for path in sorted(RUNTIME.glob("reference.*.safetensors")):
