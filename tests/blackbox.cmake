@@ -80,7 +80,7 @@ wb_blackbox(gallery_wrong_settings gallery_test.py ARGS WrongSettings)
 
 # Published layouts: golden logits of real MLX, every form they are stored in, and impostors.
 wb_blackbox(published published_test.py)
-wb_blackbox(gallery_traps gallery_test.py TORCH ARGS Traps)
+wb_blackbox(gallery_traps gallery_test.py TORCH ARGS Traps Wrapped)
 wb_blackbox(gallery_coverage gallery_test.py ARGS Coverage)
 wb_blackbox(gallery_axes gallery_test.py ARGS Axes)
 wb_blackbox(gallery_porting gallery_test.py ARGS Porting)

@@ -16,10 +16,10 @@ NOT_IN_THE_GALLERY = {
     ("router", "groups masked with negative_infinity"): "axes",
     ("query path", "rope before nope in a head"): 
         "tests/unit/draft/test_attention_lines.cpp: FusedQueriesKeysAndValuesWithAPartRotated",
-    ("container", "a legacy PyTorch file"): "tests/blackbox/variants_test.py: test_legacy_format",
-    ("container", "safetensors in shards"): "tests/blackbox/variants_test.py: test_shards",
+    ("container", "under state_dict"): "tests/blackbox/gallery_test.py: test_under_any_key_beside_anything",
+    ("container", "under quant_state"): "tests/blackbox/gallery_test.py: test_under_any_key_beside_anything",
+    ("container", "beside pickled config classes"): "tests/blackbox/gallery_test.py: test_under_any_key_beside_anything",
     ("container", "bf16"): "tests/blackbox/variants_test.py: test_bf16",
-    ("container", "FP8 blocks"): "tests/blackbox/published_test.py: test_fp8_blocks",
 }
 
 
@@ -59,6 +59,11 @@ def checkpoint(test):
     return lambda m: m.inspected is not None and test(m)
 
 
+def safetensors(m):
+    """How many files of that kind."""
+    return sum(f["path"].endswith(".safetensors") for f in m.inspected["files"])
+
+
 def prefix(*parts):
     return checkpoint(lambda m: all(p in m.inspected["prefix"] for p in parts))
 
@@ -66,13 +71,16 @@ def prefix(*parts):
 A, R = "attention.", "router."
 AXES = [
     ("container", "a plain state dict", checkpoint(lambda m: m.inspected["prefix"] == "")),
-    ("container", "under model_state", prefix("model_state.")),
+    *[("container", f"under {key}", checkpoint(lambda m, key=key: m.inspected["prefix"].split(".")[0] == key))
+      for key in ("model", "model_state", "state_dict", "quant_state")],
     ("container", "under model_state_dict", prefix("model_state_dict.")),
     ("container", "_orig_mod. and module. in front", prefix("_orig_mod.", "module.")),
     ("container", "beside numbers and optimizer state",
      checkpoint(lambda m: any("optimizer" in k for k in m.inspected.get("facts", {})))),
-    ("container", "a legacy PyTorch file", checkpoint(lambda m: "legacy" in m.inspected["container"])),
-    ("container", "safetensors in shards", checkpoint(lambda m: sum(f["path"].endswith(".safetensors") for f in m.inspected["files"]) > 1)),
+    ("container", "beside pickled config classes",
+     checkpoint(lambda m: any("config" in k for k in m.inspected.get("facts", {})))),
+    ("container", "safetensors, one file", checkpoint(lambda m: safetensors(m) == 1)),
+    ("container", "safetensors in shards", checkpoint(lambda m: safetensors(m) > 1)),
     *[("container", kind.lower(), checkpoint(lambda m, kind=kind: kind in m.inspected["dtypes"]))
       for kind in ("F32", "F16", "BF16")],
     ("container", "FP8 blocks", checkpoint(lambda m: "F8_E4M3" in m.inspected["dtypes"])),

@@ -27,9 +27,9 @@ def golden(name):
     return arrays, json.loads((GOLDENS / name / "config.json").read_text())
 
 
-def write(folder, arrays, config):
+def write(folder, arrays, config, file="model.safetensors"):
     """arrays: name -> array, or (dtype name, array) where numpy has no such type."""
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     header, body = {}, b""
     for name in sorted(arrays):
         dtype, array = arrays[name] if isinstance(arrays[name], tuple) else ("F32", arrays[name])
@@ -37,9 +37,37 @@ def write(folder, arrays, config):
         header[name] = {"dtype": dtype, "shape": list(array.shape), "data_offsets": [len(body), len(body) + len(raw)]}
         body += raw
     text = json.dumps(header).encode()
-    (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(text)) + text + body)
+    (folder / file).write_bytes(struct.pack("<Q", len(text)) + text + body)
     (folder / "config.json").write_text(json.dumps(config))
     return folder
+
+
+def write_shards(folder, arrays, config):
+    """As published: an index, and here two files, which part a layer in its middle."""
+    names = sorted(arrays)
+    files = {n: f"model-0000{1 + (i >= len(names) // 2)}-of-00002.safetensors" for i, n in enumerate(names)}
+    for file in set(files.values()):
+        write(folder, {n: arrays[n] for n in names if files[n] == file}, config, file)
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": files}))
+    return folder
+
+
+def fp8(arrays, suffix, rows, columns):
+    """The matrices as FP8 codes with a scale per block, and what they mean in bf16."""
+    rng = np.random.default_rng(1)
+    encoded, plain = dict(arrays), dict(arrays)
+    for name, array in arrays.items():
+        if array.ndim != 2 or any(part in name for part in ("embed", "head", "gate.weight")):
+            continue
+        codes = rng.integers(0, 256, array.shape).astype(np.uint8)
+        codes[codes & 127 == 127] = 0
+        grid = [-(-array.shape[0] // rows), -(-array.shape[1] // columns)]
+        scale = (rng.random(grid).astype(np.float32) + 0.5) * np.float32(1e-3)
+        encoded[name] = ("F8_E4M3", codes)
+        encoded[name.removesuffix("weight") + suffix] = scale
+        plain[name] = ("BF16", bf16(from_e4m3(codes) * blocks(scale, codes.shape, rows, columns)))
+    assert len(encoded) > len(plain)
+    return encoded, plain
 
 
 def v2():
@@ -138,6 +166,10 @@ class Published(ProgramTest):
         self.agrees(self.source(*golden("deepseek_v3-yarn-groups")), "deepseek_v3-yarn-groups", "hf-deepseek-v3",
                     "stock")
 
+    def test_v3_in_shards(self):
+        source = write_shards(self.dir / "src", *golden("deepseek_v3-yarn-groups"))
+        self.agrees(source, "deepseek_v3-yarn-groups", "hf-deepseek-v3", "stock")
+
     def test_v3_with_fused_experts_and_rope_parameters(self):
         arrays, config = golden("deepseek_v3-yarn-groups")
         scaling = config.pop("rope_scaling")
@@ -185,31 +217,15 @@ class Published(ProgramTest):
             self.assertEqual(got[name][:2], want[name][:2], name)
             self.assertTrue(got[name][2] == want[name][2], name)
 
-    def fp8(self, arrays, suffix, rows, columns):
-        rng = np.random.default_rng(1)
-        encoded, plain = dict(arrays), dict(arrays)
-        for name, array in arrays.items():
-            if array.ndim != 2 or any(part in name for part in ("embed", "head", "gate.weight")):
-                continue
-            codes = rng.integers(0, 256, array.shape).astype(np.uint8)
-            codes[codes & 127 == 127] = 0
-            grid = [-(-array.shape[0] // rows), -(-array.shape[1] // columns)]
-            scale = (rng.random(grid).astype(np.float32) + 0.5) * np.float32(1e-3)
-            encoded[name] = ("F8_E4M3", codes)
-            encoded[name.removesuffix("weight") + suffix] = scale
-            plain[name] = ("BF16", bf16(from_e4m3(codes) * blocks(scale, codes.shape, rows, columns)))
-        self.assertGreater(len(encoded), len(plain))
-        return encoded, plain
-
     def test_fp8_blocks(self):
         arrays, config = golden("deepseek_v3-yarn-groups")
-        encoded, plain = self.fp8(arrays, "weight_scale_inv", 16, 48)  # 40 and 64 are ragged
-        fp8 = {**config, "quantization_config": {"quant_method": "fp8", "weight_block_size": [16, 48]}}
-        self.stored_as(encoded, plain, fp8, config, "hf-deepseek-v3")
+        encoded, plain = fp8(arrays, "weight_scale_inv", 16, 48)  # 40 and 64 are ragged
+        as_fp8 = {**config, "quantization_config": {"quant_method": "fp8", "weight_block_size": [16, 48]}}
+        self.stored_as(encoded, plain, as_fp8, config, "hf-deepseek-v3")
 
     def test_fp8_blocks_in_the_official_layout(self):
         arrays, config = official(*golden("deepseek_v3-yarn-groups"))
-        encoded, plain = self.fp8(arrays, "scale", 128, 128)
+        encoded, plain = fp8(arrays, "scale", 128, 128)
         self.stored_as(encoded, plain, config, config, "deepseek-official")
 
     def test_int4_of_compressed_tensors(self):
