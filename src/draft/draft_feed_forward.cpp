@@ -109,7 +109,27 @@ void Drafter::router(std::vector<Module*>& modules, std::uint64_t experts) {
   dim("n_routed_experts", first_of(found->weight) + (rows ? "[0]" : "[1]"), experts);
   field("moe.n_routed_experts", toml_string("n_routed_experts"));
   if (found->bias != nullptr) field("router.bias", "true");
-  // Which layers are mixtures.
+  mixture_layers(*found);
+  Ask top{"num_experts_per_tok",
+          "0",
+          "experts that each token is sent to (top-k)",
+          {},
+          "1",
+          toml_string("n_routed_experts"),
+          facts({"num_experts_per_tok", "n_experts_per_token", "experts_per_token", "top_k", "topk",
+                 "n_activated_experts", "num_experts_per_token"})};
+  ask(std::move(top), "look for topk( in the router's forward");
+  field("router.num_experts_per_tok", toml_string("num_experts_per_tok"));
+  open("router.score");
+  open("router.norm_topk_prob");
+  open("router.norm_eps");
+  open("router.routed_scaling_factor");
+  assume("router.n_group", "1", "nothing in the weights speaks of groups of experts",
+         {"router.topk_group", "router.group_score", "router.group_mask"});
+  balancing_bias(modules, experts);
+}
+
+void Drafter::mixture_layers(const Module& router) {
   std::uint64_t layers = names_.counts.at("l");
   if (moe_layers_.size() < layers) {
     // The least step that gives these layers: with one mixture among three it is 2, not 1.
@@ -129,7 +149,7 @@ void Drafter::router(std::vector<Module*>& modules, std::uint64_t experts) {
     }
     if (first >= freq) {
       field("moe.first_k_dense_replace",
-            toml_string(fmt::format("first({})", term(spell(found->weight->pattern, {})))),
+            toml_string(fmt::format("first({})", term(spell(router.weight->pattern, {})))),
             "the first layer with a router");
     }
     if (freq > 1)
@@ -137,23 +157,9 @@ void Drafter::router(std::vector<Module*>& modules, std::uint64_t experts) {
     if (first % freq != 0)
       field("moe.moe_layer_offset", std::to_string(first % freq), "counted from this layer");
   }
-  Ask top{"num_experts_per_tok",
-          "0",
-          "experts that each token is sent to (top-k)",
-          {},
-          "1",
-          toml_string("n_routed_experts"),
-          facts({"num_experts_per_tok", "n_experts_per_token", "experts_per_token", "top_k", "topk",
-                 "n_activated_experts", "num_experts_per_token"})};
-  ask(std::move(top), "look for topk( in the router's forward");
-  field("router.num_experts_per_tok", toml_string("num_experts_per_tok"));
-  open("router.score");
-  open("router.norm_topk_prob");
-  open("router.norm_eps");
-  open("router.routed_scaling_factor");
-  assume("router.n_group", "1", "nothing in the weights speaks of groups of experts",
-         {"router.topk_group", "router.group_score", "router.group_mask"});
-  // A vector with one number an expert: the balancing bias, by whatever name.
+}
+
+void Drafter::balancing_bias(const std::vector<Module*>& modules, std::uint64_t experts) {
   for (Module* m : modules) {
     const Shape& s = m->weight->shape;
     if (settled(m->weight) || s.size() != 1 || s[0] != experts || !expert_variable(*m).empty())

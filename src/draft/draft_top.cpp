@@ -93,6 +93,20 @@ void Drafter::hidden_size() {
           "say which with --prefix.");
 }
 
+namespace {
+
+std::uint64_t rows(const Module* m) { return m->weight->shape[m->weight->shape.size() - 2]; }
+
+}  // namespace
+
+// What the matrices beside the layers are; `swapped`: names do not tell embedding from head.
+struct Drafter::Tables {
+  const Module *embed, *head, *positions;  // head and positions may be none
+  double confidence;
+  const char* why;
+  bool sure, swapped;
+};
+
 void Drafter::top() {
   std::vector<Module*> tables, vectors;
   for (Module& m : modules_) {
@@ -103,13 +117,27 @@ void Drafter::top() {
     if (rank == 3 && s[0] == 1 && s[2] == hidden_) tables.push_back(&m);
     if (rank == 1 && s[0] == hidden_) vectors.push_back(&m);
   }
-  // Every way to hand out embedding, head and positions that shapes allow.
+  const Tables t = choose_tables(tables);
+  const Module* e = t.embed;
+  settle(*e, "token embedding", t.confidence, t.why);
+  dim("vocab_size", first_of(e->weight) + "[0]", rows(e));
+  dim("hidden_size", first_of(e->weight) + "[1]", hidden_);
+  recognise_.push_back(e->weight->first_name);
+  field("vocab_size", toml_string("vocab_size"));
+  field("hidden_size", toml_string("hidden_size"));
+  field("num_hidden_layers", toml_string("num_hidden_layers"));
+  head_lines(t);
+  position_lines(t.positions, t.confidence, t.why);
+  final_norm(std::move(vectors));
+}
+
+// The best of every way to hand out embedding, head and positions that shapes allow.
+Drafter::Tables Drafter::choose_tables(const std::vector<Module*>& tables) {
   struct Way {
-    Module *embed, *head, *positions;
+    const Module *embed, *head, *positions;
     double score;
   };
   std::vector<Way> ways;
-  const auto rows = [](const Module* m) { return m->weight->shape[m->weight->shape.size() - 2]; };
   const auto embed = [](const Module* m) {
     const Features& f = m->features;
     return (f.embed ? 2.0 : 0) - (f.head ? 3 : 0) - (f.position ? 3 : 0) - (f.o ? 1 : 0);
@@ -146,19 +174,21 @@ void Drafter::top() {
   std::stable_sort(ways.begin(), ways.end(),
                    [](const Way& a, const Way& b) { return a.score > b.score; });
   const Way& best = ways[0];
-  double margin = ways.size() > 1 ? best.score - ways[1].score : 8;
-  double confidence = margin >= 1 ? 0.95 : 0.5;
-  const char* why = margin >= 1 ? "shape and name" : "names do not tell: asked";
-  bool swapped = margin < 1 && ways[1].embed == best.head && ways[1].head == best.embed;
-  const Module *e = best.embed, *h = best.head;
-  settle(*e, "token embedding", confidence, why);
-  dim("vocab_size", first_of(e->weight) + "[0]", rows(e));
-  dim("hidden_size", first_of(e->weight) + "[1]", hidden_);
-  recognise_.push_back(e->weight->first_name);
-  field("vocab_size", toml_string("vocab_size"));
-  field("hidden_size", toml_string("hidden_size"));
-  field("num_hidden_layers", toml_string("num_hidden_layers"));
-  if (h != nullptr && swapped) {
+  const double margin = ways.size() > 1 ? best.score - ways[1].score : 8;
+  const bool sure = margin >= 1;
+  const bool swapped = !sure && ways[1].embed == best.head && ways[1].head == best.embed;
+  return {best.embed,
+          best.head,
+          best.positions,
+          sure ? 0.95 : 0.5,
+          sure ? "shape and name" : "names do not tell: asked",
+          sure,
+          swapped};
+}
+
+void Drafter::head_lines(const Tables& t) {
+  const Module *e = t.embed, *h = t.head;
+  if (h != nullptr && t.swapped) {
     ask_choice("table_roles", "which matrix embeds the tokens",
                {e->weight->pattern + " embeds, " + h->weight->pattern + " makes logits",
                 h->weight->pattern + " embeds, " + e->weight->pattern + " makes logits"},
@@ -167,16 +197,16 @@ void Drafter::top() {
     line("head", {h, e}, "table_roles", "$", "", false);
     field("tie_word_embeddings", "false");
   } else {
-    if (margin < 1)
+    if (!t.sure)
       draft_.notes.push_back("Which of the top matrices embeds tokens is not clear from names; " +
                              e->weight->pattern + " is taken.");
     line("embed", *e, "$", "", false);
   }
   shape(e->weight, {"vocab_size", "hidden_size"});
   if (h != nullptr) {
-    settle(*h, "output head", confidence, why);
+    settle(*h, "output head", t.confidence, t.why);
     shape(h->weight, {"vocab_size", "hidden_size"});
-    if (!swapped) {
+    if (!t.swapped) {
       dim("tied", fmt::format("same({}, {})", first_of(h->weight), first_of(e->weight)), 0);
       field("tie_word_embeddings", toml_string("tied"), "by the bytes of the two");
       line("head", *h, "$", "only when it is not tied", false);
@@ -187,8 +217,10 @@ void Drafter::top() {
   } else {
     field("tie_word_embeddings", "true", "there is no other matrix [vocab_size, hidden_size]");
   }
-  if (best.positions != nullptr) {
-    const Module* p = best.positions;
+}
+
+void Drafter::position_lines(const Module* p, double confidence, const char* why) {
+  if (p != nullptr) {
     learned_positions_ = true;
     settle(*p, "learned positions", confidence, why);
     std::string rank3 = p->weight->shape.size() == 3 ? ".select(0, 0)" : "";
@@ -199,7 +231,9 @@ void Drafter::top() {
   } else if (longest_ > 0) {
     field("max_position_embeddings", std::to_string(longest_), "by the length of a buffer");
   }
-  // The final norm.
+}
+
+void Drafter::final_norm(std::vector<Module*> vectors) {
   std::stable_sort(vectors.begin(), vectors.end(), [](const Module* a, const Module* b) {
     return (a->features.norm + a->features.final) > (b->features.norm + b->features.final);
   });

@@ -49,6 +49,11 @@ class Drafter {
   void buffers();
   void hidden_size();
   void top();
+  struct Tables;  // embedding, head and positions
+  Tables choose_tables(const std::vector<Module*>& tables);
+  void head_lines(const Tables& tables);
+  void position_lines(const Module* positions, double confidence, const char* why);
+  void final_norm(std::vector<Module*> vectors);
   void layers();
   struct LayerParts;
   LayerParts layer_parts();
@@ -79,6 +84,9 @@ class Drafter {
   // draft_feed_forward.cpp, draft_network.cpp
   void feed_forward(std::vector<Module*> modules);
   void router(std::vector<Module*>& modules, std::uint64_t experts);
+  void mixture_layers(const Module& router);  // which layers have one
+  // A vector with one number an expert: the balancing bias, by whatever name.
+  void balancing_bias(const std::vector<Module*>& modules, std::uint64_t experts);
   void experts_in_one_list(const std::vector<Module*>& modules);
   void routed(const std::vector<const Module*>& modules);
   void shared(const std::vector<const Module*>& modules);
