@@ -25,7 +25,8 @@ endif()
 
 set(blackbox_environment "WB_PROGRAM=$<TARGET_FILE:weightbridge>" "WB_SOURCE_DIR=${CMAKE_SOURCE_DIR}"
     "WB_SANITIZED=$<BOOL:${WB_SANITIZE}>" "PYTHONDONTWRITEBYTECODE=1"
-    "WB_MLX_WORK=${CMAKE_BINARY_DIR}/mlx-live")
+    "WB_MLX_WORK=${CMAKE_BINARY_DIR}/mlx-live"
+    "WB_TOKENIZER_WORK=${CMAKE_BINARY_DIR}/tokenizer-live")
 # wb_blackbox(NAME SCRIPT [TORCH] [ARGS ...]); exit code 77 is a skip that says why.
 function(wb_blackbox name script)
   cmake_parse_arguments(arg "TORCH" "" "ARGS" ${ARGN})
@@ -48,6 +49,11 @@ wb_blackbox(reference_size variants_test.py TORCH ARGS ReferenceSize)
 wb_blackbox(variants variants_test.py TORCH ARGS Variants)
 
 wb_blackbox(speak speak_test.py)
+
+# The tokenizer beside two that others made.
+add_executable(encode_tool tokenizer_live/encode.cpp)
+target_link_libraries(encode_tool PRIVATE wb_tokenizer wb_warnings)
+wb_blackbox(tokenizer_live tokenizer_live_test.py ARGS "$<TARGET_FILE:encode_tool>")
 
 # recipes new: drafts against recipes that people wrote.
 wb_blackbox(recipes_new recipes_new_test.py)
