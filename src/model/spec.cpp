@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "model/spec_fields.h"
+#include "model/spec_values.h"
 
 namespace wb {
 
@@ -23,6 +24,21 @@ void each_leaf(S& s, const std::string& prefix, const Visit& visit) {
           each_leaf(field, prefix + name + ".", visit);
         } else {
           visit(prefix + name, field);
+        }
+      },
+      s);
+}
+
+// The same leaves in the same order, without their paths.
+template <class S, class Visit>
+void each_leaf(S& s, const Visit& visit) {
+  visit_fields(
+      [&](const char*, auto& field) {
+        using T = std::remove_reference_t<decltype(field)>;
+        if constexpr (std::is_class_v<T> && !std::is_same_v<T, std::vector<double>>) {
+          each_leaf(field, visit);
+        } else {
+          visit(field);
         }
       },
       s);
@@ -181,6 +197,74 @@ void set_field(ModelSpec& spec, const std::string& path, const json& value) {
     throw Error(Code::spec_invalid, "the model description has no field " + path)
         .advice("The fields are listed in docs/recipes.md.");
   }
+}
+
+std::size_t field_number(const std::string& path) {
+  const std::vector<FieldInfo>& fields = spec_fields();
+  for (std::size_t i = 0; i < fields.size(); ++i) {
+    if (fields[i].path == path) return i;
+  }
+  throw Error(Code::spec_invalid, "the model description has no field " + path)
+      .advice("The fields are listed in docs/recipes.md.");
+}
+
+void set_field(ModelSpec& spec, std::size_t number, const json& value) {
+  std::size_t i = 0;
+  each_leaf(spec, [&](auto& f) {
+    if (i++ == number) leaf_from_json(f, spec_fields()[number].path, value);
+  });
+}
+
+json field_value(const ModelSpec& spec, std::size_t number) {
+  json out;
+  std::size_t i = 0;
+  ModelSpec copy = spec;
+  each_leaf(copy, [&](auto& f) {
+    if (i++ == number) out = leaf_to_json(f);
+  });
+  return out;
+}
+
+bool shapes_tensors(const std::string& path) {
+  if (path.starts_with("rope.")) return false;
+  const std::string last = path.substr(path.rfind('.') + 1);
+  if (last == "eps" || last == "eps_outside_root" || last == "activation") return false;
+  if (path.starts_with("router.")) return last == "bias" || last == "expert_bias";
+  for (const char* constant :
+       {"attention.kv_latent_factor", "attention.rope_key_factor", "attention.softmax_scale",
+        "attention.softmax_scale_rope", "moe.shared_scale"}) {
+    if (path == constant) return false;
+  }
+  return true;
+}
+
+bool same_tensors(const ModelSpec& a, const ModelSpec& b) {
+  static const std::vector<bool> shaping = [] {
+    std::vector<bool> out;
+    for (const FieldInfo& field : spec_fields()) out.push_back(shapes_tensors(field.path));
+    return out;
+  }();
+  // Whole numbers of a description are below 2^31, so a double holds each exactly; lists are
+  // constants all of them.
+  auto values = [](const ModelSpec& spec) {
+    std::vector<double> out;
+    out.reserve(shaping.size());
+    ModelSpec copy = spec;
+    each_leaf(copy, [&](auto& f) {
+      using T = std::remove_reference_t<decltype(f)>;
+      if constexpr (std::is_same_v<T, std::vector<double>>) {
+        out.push_back(0);
+      } else {
+        out.push_back(static_cast<double>(f));
+      }
+    });
+    return out;
+  };
+  const std::vector<double> of_a = values(a), of_b = values(b);
+  for (std::size_t i = 0; i < shaping.size(); ++i) {
+    if (shaping[i] && of_a[i] != of_b[i]) return false;
+  }
+  return true;
 }
 
 std::vector<FieldDifference> compare(const ModelSpec& a, const ModelSpec& b) {

@@ -27,13 +27,30 @@ BoundMlp bind_mlp(const Weights& weights, const ModelSpec& spec, const MlpSpec& 
 
 }  // namespace
 
+void rebind_norm(BoundNorm& norm, const NormSpec& spec) {
+  norm.args.eps = spec.eps;
+  norm.args.eps_outside_root = spec.eps_outside_root;
+}
+
+void rebind_block(BoundBlock& b, const ModelSpec& spec) {
+  const AttentionSpec& a = spec.attention;
+  rebind_norm(b.attn_norm, spec.norm);
+  rebind_norm(b.mlp_norm, spec.norm);
+  rebind_norm(b.q_norm, a.q_norm);
+  rebind_norm(b.kv_norm, a.kv_norm);
+  rebind_norm(b.q_head_norm, a.q_head_norm);
+  rebind_norm(b.k_head_norm, a.k_head_norm);
+  b.dense.act = act_of(spec.dense.activation);
+  b.shared.act = act_of(spec.moe.shared.activation);
+  for (BoundMlp& expert : b.experts) expert.act = act_of(spec.moe.routed.activation);
+}
+
 BoundNorm bind_norm(const Weights& weights, const NormSpec& spec, const std::string& name) {
   BoundNorm out;
   if (spec.kind == NormKind::none) return out;
   out.present = true;
   out.args.layer = spec.kind == NormKind::layer;
-  out.args.eps = spec.eps;
-  out.args.eps_outside_root = spec.eps_outside_root;
+  rebind_norm(out, spec);
   out.args.weight = find(weights, name + ".weight");
   WB_CHECK(out.args.weight != nullptr);
   out.args.bias = find(weights, name + ".bias");

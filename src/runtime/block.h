@@ -45,6 +45,9 @@ BoundNorm bind_norm(const Weights& weights, const NormSpec& spec, const std::str
 ops::Linear bind_linear(const Weights& weights, const std::string& name, std::size_t in);
 BoundBlock bind_block(const Weights& weights, const ModelSpec& spec, const std::string& block,
                       bool moe);
+// The block bound again for a description that differs in constants (same_tensors()).
+void rebind_norm(BoundNorm& norm, const NormSpec& spec);
+void rebind_block(BoundBlock& block, const ModelSpec& spec);
 
 // What one layer remembers (see KvCache).
 struct LayerCache {

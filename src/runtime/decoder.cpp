@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/threads.h"
+#include "model/spec_values.h"
 #include "runtime/block.h"
 #include "runtime/terms.h"
 #include "tensor/read.h"
@@ -85,6 +86,20 @@ struct Decoder::Impl {
                      spec.mtp_norm ? bind_norm(weights, spec.norm, name + ".norm") : BoundNorm(),
                      bind_linear(weights, name + ".combine", 2 * hidden),
                      bind_block(weights, spec, name + ".block", spec.moe.n_routed_experts > 0)});
+    }
+  }
+
+  // Another description of the same tensors: constants alone are set again.
+  Impl(const Impl& of, const ModelSpec& with)
+      : spec(with), kernels(of.kernels), held(of.held), weights(*held), blocks(of.blocks),
+        norm(of.norm), head(of.head), mtp(of.mtp) {
+    q_rope = rope_table(spec, spec.attention.num_attention_heads);
+    k_rope = rope_table(spec, spec.rope_key_heads());
+    for (BoundBlock& block : blocks) rebind_block(block, spec);
+    rebind_norm(norm, spec.last_norm());
+    for (MtpHead& m : mtp) {
+      for (BoundNorm* one : {&m.prev_norm, &m.embed_norm, &m.norm}) rebind_norm(*one, spec.norm);
+      rebind_block(m.block, spec);
     }
   }
 
@@ -232,6 +247,9 @@ std::vector<ForwardResult> Decoder::forward_batch(
 
 Decoder Decoder::with_spec(const ModelSpec& spec) const {
   validate(spec);  // before its layers are counted
+  if (same_tensors(spec, impl_->spec)) {
+    return Decoder(std::make_unique<const Impl>(*impl_, spec));
+  }
   const std::vector<CanonicalTensor> wanted = canonical_tensors(spec);
   const bool same = wanted.size() == impl_->weights.size() &&
                     std::all_of(wanted.begin(), wanted.end(), [&](const CanonicalTensor& t) {

@@ -44,7 +44,7 @@ class Solver {
 
   Solution run() {
     at_ = fitting_start();
-    trace_settings();
+    learn_settings();
     const std::shared_ptr<const Decoder> held = space_.read(at_).decoder;
     const Decoder& any = *held;
     check_sizes(any);
@@ -66,25 +66,12 @@ class Solver {
     return out;
   }
 
-  // Which fields each setting changes, by changing it.
-  void trace_settings() {
-    const ModelSpec now = space_.read(at_).decoder->spec();
+  // What is known of a setting by the fields that it reaches.
+  void learn_settings() {
     for (std::size_t u = 0; u < unknowns_.size(); ++u) {
       if (!unknowns_[u].setting) continue;
-      std::vector<json> others = values_to_try(unknowns_[u], now);
-      if (unknowns_[u].real) others.emplace_back(at_[u].get<double>() * 1.5 + 0.5);
-      std::vector<std::string> paths;
-      for (std::size_t i = 0; i < others.size() && paths.empty(); ++i) {
-        if (others[i] == at_[u]) continue;
-        Assignment changed = at_;
-        changed[u] = others[i];
-        const ModelSpec other = space_.stated(changed);
-        if (other.vocab_size == 0) continue;  // it does not fit the weights
-        for (const FieldDifference& d : compare(now, other)) {
-          paths.push_back(d.path);
-        }
-      }
-      learn_from_fields(unknowns_[u], paths);
+      learn_from_fields(unknowns_[u], space_.reached_by(u));
+      unknowns_[u].later = unknowns_[u].later && !space_.structural(u);
       fields_[u].unknown = unknowns_[u];
     }
   }
@@ -106,7 +93,7 @@ class Solver {
     if (reading.decoder != nullptr) return at;
     const ModelSpec spec = space_.stated(at);
     for (std::size_t u = 0; u < unknowns_.size(); ++u) {
-      if (!unknowns_[u].structural || at[u] != usual[u]) continue;
+      if (!space_.structural(u) || at[u] != usual[u]) continue;
       for (const json& value : values_to_try(unknowns_[u], spec)) {
         Assignment next = at;
         next[u] = value;

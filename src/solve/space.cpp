@@ -1,14 +1,19 @@
 // See space.h.
 #include "solve/space.h"
 
+#include <algorithm>
+
 #include "base/error.h"
+#include "model/spec_values.h"
 
 namespace wb {
 
 namespace {
 
-constexpr std::size_t kKeptSets = 4;       // sets of weights in memory at a time
-constexpr std::size_t kKeptReadings = 64;  // structural readings; each holds a set
+// Sets of weights in memory at a time: some, and more while they are small.
+constexpr std::size_t kKeptSets = 4;
+constexpr std::uint64_t kKeptNumbers = std::uint64_t{1} << 26;
+constexpr std::size_t kKeptReadings = 4096;  // structural readings, and values of one field
 
 // What a wrong value of an unknown may lead to; anything else is the file's or machine's fault.
 bool rules_out(Code code) {
@@ -31,6 +36,28 @@ bool rules_out(Code code) {
   }
 }
 
+// Complaints about what the weights are, whatever the constants of the arithmetic.
+bool about_tensors(Code code) {
+  return code == Code::dimension_mismatch || code == Code::shape_mismatch ||
+         code == Code::tensor_missing || code == Code::canonical_missing ||
+         code == Code::source_uncovered;
+}
+
+void append_bytes(std::string& key, const nlohmann::json& value) {
+  key += static_cast<char>(value.type());
+  if (value.is_number()) {
+    const double number = value.get<double>();
+    key.append(reinterpret_cast<const char*>(&number), sizeof number);
+  } else if (value.is_boolean()) {
+    key += value.get<bool>() ? '1' : '0';
+  } else if (value.is_string()) {
+    key += value.get_ref<const std::string&>();
+    key += '\0';
+  } else {
+    key += value.dump();
+  }
+}
+
 std::string fingerprint(const CanonicalModel& model) {
   std::string out;
   for (const auto& [name, tensor] : model.tensors) {
@@ -41,7 +68,12 @@ std::string fingerprint(const CanonicalModel& model) {
 
 }  // namespace
 
-std::string key_of(const Assignment& assignment) { return nlohmann::json(assignment).dump(); }
+std::string key_of(const Assignment& assignment) {
+  std::string out;
+  out.reserve(assignment.size() * 10);
+  for (const nlohmann::json& value : assignment) append_bytes(out, value);
+  return out;
+}
 
 Space::Space(const Recognition& recognition, const Checkpoint& checkpoint,
              const std::map<std::string, std::string>& settings,
@@ -49,13 +81,69 @@ Space::Space(const Recognition& recognition, const Checkpoint& checkpoint,
     : recognition_(recognition),
       checkpoint_(checkpoint),
       settings_(settings),
-      unknowns_(unknowns) {}
+      unknowns_(unknowns),
+      reach_(reach_of_settings(*recognition.recipe)) {
+  trace();
+}
+
+std::vector<std::string> Space::reached_by(std::size_t unknown) const {
+  std::vector<std::string> out;
+  for (const auto& [path, by] : reach_.fields) {
+    if (by.count(unknowns_[unknown].key) != 0) out.push_back(path);
+  }
+  return out;
+}
+
+// Sorts the unknowns into those that decide tensors and those that are constants of the
+// arithmetic, and notes which constants settings decide.
+void Space::trace() {
+  std::map<std::string, std::size_t> setting;
+  for (std::size_t u = 0; u < unknowns_.size(); ++u) {
+    const std::string& key = unknowns_[u].key;
+    bool shaping = shapes_tensors(key);
+    if (unknowns_[u].setting) {
+      setting[key] = u;
+      const std::vector<std::string> fields = reached_by(u);
+      shaping = reach_.tensors.count(key) != 0 || fields.empty() ||
+                std::any_of(fields.begin(), fields.end(), shapes_tensors);
+    } else if (!shaping) {
+      constants_.emplace_back(u, field_number(key));
+    }
+    structural_.push_back(shaping);
+    if (shaping) shaping_.push_back(u);
+  }
+  auto unknowns_among = [&](const std::set<std::string>& names) {
+    std::vector<std::size_t> out;
+    for (const auto& [key, u] : setting) {
+      if (names.count(key) != 0) out.push_back(u);
+    }
+    return out;
+  };
+  auto any_constant = [&](const std::vector<std::size_t>& by) {
+    return std::any_of(by.begin(), by.end(), [&](std::size_t u) { return !structural_[u]; });
+  };
+  for (const auto& [path, names] : reach_.fields) {
+    KnownField field{{unknowns_among(names), {}}, field_number(path)};
+    if (any_constant(field.by)) reached_.push_back(std::move(field));
+  }
+  for (const auto& [key, names] : reach_.limits) {
+    Known limit{unknowns_among(names), {}};
+    if (any_constant(limit.by)) limits_.push_back(std::move(limit));
+  }
+}
 
 Overrides Space::overrides(const Assignment& assignment) const {
   Overrides out;
   for (std::size_t u = 0; u < unknowns_.size(); ++u) {
     (unknowns_[u].setting ? out.settings : out.fields)[unknowns_[u].key] = assignment[u];
   }
+  return out;
+}
+
+std::string Space::key_of(const Assignment& assignment, const std::vector<std::size_t>& by) const {
+  std::string out;
+  out.reserve(by.size() * 10);
+  for (std::size_t u : by) append_bytes(out, assignment[u]);
   return out;
 }
 
@@ -73,45 +161,78 @@ CanonicalModel Space::model(const Assignment& assignment) const {
 }
 
 std::shared_ptr<const Decoder> Space::load(const Assignment& assignment) const {
-  const CanonicalModel applied = model(assignment);
-  std::string tensors = fingerprint(applied);
+  const CanonicalModel model = this->model(assignment);
+  std::string tensors = fingerprint(model);
+  std::uint64_t numbers = 0;
   for (const Loaded& known : loaded_) {
     if (known.tensors == tensors) {
-      return std::make_shared<const Decoder>(known.decoder->with_spec(applied.spec));
+      return std::make_shared<const Decoder>(known.decoder->with_spec(model.spec));
     }
+    numbers += known.decoder->parameters();
   }
-  if (loaded_.size() == kKeptSets) {
+  if (loaded_.size() >= kKeptSets && numbers >= kKeptNumbers) {
     loaded_.pop_front();
     applied_.clear();
   }
-  loaded_.push_back({std::move(tensors), std::make_shared<const Decoder>(applied)});
+  loaded_.push_back({std::move(tensors), std::make_shared<const Decoder>(model)});
   return loaded_.back().decoder;
 }
 
-Reading Space::read(const Assignment& assignment) const {
-  Assignment structural;
-  for (std::size_t u = 0; u < unknowns_.size(); ++u) {
-    if (unknowns_[u].structural) structural.push_back(assignment[u]);
-  }
-  const std::string key = key_of(structural);
+Space::Applied Space::applied(const Assignment& assignment) const {
+  const std::string key = key_of(assignment, shaping_);
+  auto it = applied_.find(key);
+  if (it != applied_.end()) return it->second;
+  Applied out;
   try {
-    std::shared_ptr<const Decoder> base;
-    {
-      std::lock_guard lock(mutex_);
-      auto it = applied_.find(key);
-      if (it != applied_.end()) {
-        base = it->second;
-      } else {
-        base = load(assignment);
-        if (applied_.size() >= kKeptReadings) applied_.clear();
-        applied_[key] = base;
-      }
+    out.decoder = load(assignment);
+  } catch (const Error& error) {
+    if (!rules_out(error.code())) throw;
+    out.impossible = error.sentence();
+    out.code = error.code();
+    if (!about_tensors(out.code)) return out;
+  }
+  if (applied_.size() >= kKeptReadings) applied_.clear();
+  return applied_[key] = out;
+}
+
+// Every constant that an unknown gives, by way of a setting or itself.
+void Space::set_constants(ModelSpec& spec, const Assignment& assignment) const {
+  std::lock_guard lock(mutex_);
+  bool known = true;
+  for (const Known& limit : limits_) {
+    known = known && limit.values.count(key_of(assignment, limit.by)) != 0;
+  }
+  for (const KnownField& field : reached_) {
+    if (!known) break;
+    auto it = field.values.find(key_of(assignment, field.by));
+    known = it != field.values.end();
+    if (known) set_field(spec, field.number, it->second);
+  }
+  if (!known) {
+    const ModelSpec stated =
+        stated_spec(recognition_, checkpoint_, settings_, overrides(assignment));
+    for (Known& limit : limits_) limit.values[key_of(assignment, limit.by)] = nullptr;
+    for (KnownField& field : reached_) {
+      if (field.values.size() >= kKeptReadings) field.values.clear();
+      nlohmann::json value = field_value(stated, field.number);
+      set_field(spec, field.number, value);
+      field.values[key_of(assignment, field.by)] = std::move(value);
     }
-    ModelSpec spec = base->spec();
-    for (std::size_t u = 0; u < unknowns_.size(); ++u) {
-      if (!unknowns_[u].setting) set_field(spec, unknowns_[u].key, assignment[u]);
-    }
-    return {std::make_shared<const Decoder>(base->with_spec(spec)), "", {}};
+  }
+  for (const auto& [unknown, number] : constants_) set_field(spec, number, assignment[unknown]);
+}
+
+Reading Space::read(const Assignment& assignment) const {
+  Applied base;
+  {
+    std::lock_guard lock(mutex_);
+    base = applied(assignment);
+  }
+  if (base.decoder == nullptr) return {nullptr, base.impossible, base.code};
+  try {
+    ModelSpec spec = base.decoder->spec();
+    set_constants(spec, assignment);
+    return {std::make_shared<const Decoder>(base.decoder->with_spec(spec)), "", {}};
   } catch (const Error& error) {
     if (!rules_out(error.code())) throw;
     return {nullptr, error.sentence(), error.code()};

@@ -9,9 +9,12 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "base/error.h"
+#include "recipe/reach.h"
 #include "recipe/recipe.h"
 #include "runtime/decoder.h"
 #include "solve/unknowns.h"
@@ -19,6 +22,7 @@
 namespace wb {
 
 using Assignment = std::vector<nlohmann::json>;  // by unknown
+// Bytes that differ where assignments do.
 std::string key_of(const Assignment& assignment);
 
 struct Reading {
@@ -40,22 +44,51 @@ class Space {
   // As apply() gives it; throws.
   CanonicalModel model(const Assignment& assignment) const;
   const std::vector<Unknown>& unknowns() const { return unknowns_; }
+  // Fields of [model] that a setting reaches, and whether it reaches tensors too.
+  std::vector<std::string> reached_by(std::size_t unknown) const;
+  // Whether another value of it may call for other tensors, so that the recipe is applied again.
+  bool structural(std::size_t unknown) const { return structural_[unknown]; }
 
  private:
   struct Loaded {
     std::string tensors;  // which tensors these are and what they are made of
     std::shared_ptr<const Decoder> decoder;
   };
+  // What the recipe was applied to give for one choice of structural values.
+  struct Applied {
+    std::shared_ptr<const Decoder> decoder;  // null: these values do not fit the weights
+    std::string impossible;
+    Code code = Code::spec_invalid;
+  };
+  // Something of the recipe that some of the unknowns decide, remembered by their values.
+  struct Known {
+    std::vector<std::size_t> by;  // unknowns
+    std::unordered_map<std::string, nlohmann::json> values;
+  };
+  struct KnownField : Known {
+    std::size_t number;  // of the field
+  };
+
   Overrides overrides(const Assignment& assignment) const;
+  std::string key_of(const Assignment& assignment, const std::vector<std::size_t>& by) const;
+  void trace();
+  Applied applied(const Assignment& assignment) const;
   std::shared_ptr<const Decoder> load(const Assignment& assignment) const;
+  void set_constants(ModelSpec& spec, const Assignment& assignment) const;
 
   const Recognition& recognition_;
   const Checkpoint& checkpoint_;
   const std::map<std::string, std::string>& settings_;
   const std::vector<Unknown>& unknowns_;
+  const Reach reach_;
+  std::vector<bool> structural_;                              // by unknown
+  std::vector<std::size_t> shaping_;                          // the structural unknowns
+  std::vector<std::pair<std::size_t, std::size_t>> constants_;  // unknown, field's number
   mutable std::mutex mutex_;
   mutable std::deque<Loaded> loaded_;  // the latest sets of tensors
-  mutable std::map<std::string, std::shared_ptr<const Decoder>> applied_;  // by structural values
+  mutable std::unordered_map<std::string, Applied> applied_;  // by structural values
+  mutable std::vector<KnownField> reached_;  // constants that settings give
+  mutable std::vector<Known> limits_;        // of settings that give constants
 };
 
 }  // namespace wb

@@ -122,81 +122,81 @@ Make only(Values values) {
 
 struct Row {
   const char* path;
-  bool later, structural;
+  bool later;
   double least, most;  // of a real number; 0, 0 = as listed only
   Make values;         // empty: the field's words, or true and false
 };
 
 const std::vector<Row>& rows() {
   static const std::vector<Row> table = {
-      {"rope.layout", true, false, 0, 0, nullptr},
-      {"rope.base", true, false, 10, 1e9, bases},
-      {"rope.scaling", true, false, 0, 0, only({"none", "linear", "yarn"})},
-      {"rope.factor", true, false, 0.1, 200, only({1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 40.0, 64.0})},
-      {"rope.original_max_position_embeddings", true, false, 0, 0, contexts},
-      {"rope.beta_fast", true, false, 0, 0, only({32.0, 16.0, 64.0})},
-      {"rope.beta_slow", true, false, 0, 0, only({1.0, 2.0, 0.5})},
-      {"rope.mscale", true, false, 0.01, 10, only({1.0, 0.707, 0.0, 0.8})},
-      {"rope.mscale_all_dim", true, false, 0.01, 10, only({0.0, 1.0, 0.707, 0.8})},
-      {"attention.softmax_scale", true, false, 1e-4, 20, scales},
-      {"attention.softmax_scale_rope", true, false, 1e-4, 20, scales_rope},
-      {"attention.rope_key_from", true, true, 0, 0, nullptr},
-      {"attention.rope_key_factor", true, false, 1e-4, 1e4, key_factors},
-      {"attention.rope_keys", true, true, 0, 0, nullptr},
-      {"attention.kv_latent_factor", false, false, 1e-3, 1e3, latent_factors},
-      {"attention.q_norm.eps", true, false, 1e-13, 0.1, epsilons},
-      {"attention.q_norm.eps_outside_root", true, false, 0, 0, nullptr},
-      {"attention.q_head_norm.eps", true, false, 1e-13, 0.1, epsilons},
-      {"attention.q_head_norm.eps_outside_root", true, false, 0, 0, nullptr},
-      {"attention.k_head_norm.eps", true, false, 1e-13, 0.1, epsilons},
-      {"attention.k_head_norm.eps_outside_root", true, false, 0, 0, nullptr},
-      {"attention.q_norm.kind", true, true, 0, 0, only({"none", "rms", "layer"})},
-      {"attention.q_head_norm.kind", true, true, 0, 0, only({"none", "rms", "layer"})},
-      {"attention.k_head_norm.kind", true, true, 0, 0, only({"none", "rms", "layer"})},
-      {"attention.num_key_value_heads", false, true, 0, 0,
+      {"rope.layout", true, 0, 0, nullptr},
+      {"rope.base", true, 10, 1e9, bases},
+      {"rope.scaling", true, 0, 0, only({"none", "linear", "yarn"})},
+      {"rope.factor", true, 0.1, 200, only({1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 40.0, 64.0})},
+      {"rope.original_max_position_embeddings", true, 0, 0, contexts},
+      {"rope.beta_fast", true, 0, 0, only({32.0, 16.0, 64.0})},
+      {"rope.beta_slow", true, 0, 0, only({1.0, 2.0, 0.5})},
+      {"rope.mscale", true, 0.01, 10, only({1.0, 0.707, 0.0, 0.8})},
+      {"rope.mscale_all_dim", true, 0.01, 10, only({0.0, 1.0, 0.707, 0.8})},
+      {"attention.softmax_scale", true, 1e-4, 20, scales},
+      {"attention.softmax_scale_rope", true, 1e-4, 20, scales_rope},
+      {"attention.rope_key_from", true, 0, 0, nullptr},
+      {"attention.rope_key_factor", true, 1e-4, 1e4, key_factors},
+      {"attention.rope_keys", true, 0, 0, nullptr},
+      {"attention.kv_latent_factor", false, 1e-3, 1e3, latent_factors},
+      {"attention.q_norm.eps", true, 1e-13, 0.1, epsilons},
+      {"attention.q_norm.eps_outside_root", true, 0, 0, nullptr},
+      {"attention.q_head_norm.eps", true, 1e-13, 0.1, epsilons},
+      {"attention.q_head_norm.eps_outside_root", true, 0, 0, nullptr},
+      {"attention.k_head_norm.eps", true, 1e-13, 0.1, epsilons},
+      {"attention.k_head_norm.eps_outside_root", true, 0, 0, nullptr},
+      {"attention.q_norm.kind", true, 0, 0, only({"none", "rms", "layer"})},
+      {"attention.q_head_norm.kind", true, 0, 0, only({"none", "rms", "layer"})},
+      {"attention.k_head_norm.kind", true, 0, 0, only({"none", "rms", "layer"})},
+      {"attention.num_key_value_heads", false, 0, 0,
        [](const ModelSpec& s) { return divisors(s.attention.num_attention_heads); }},
-      {"attention.num_attention_heads", false, true, 0, 0,
+      {"attention.num_attention_heads", false, 0, 0,
        [](const ModelSpec& s) { return divisors(s.hidden_size); }},
-      {"moe.shared_scale", false, false, 1e-3, 1e3, shared_scales},
-      {"moe.first_k_dense_replace", false, true, 0, 0,
+      {"moe.shared_scale", false, 1e-3, 1e3, shared_scales},
+      {"moe.first_k_dense_replace", false, 0, 0,
        [](const ModelSpec& s) { return wholes(0, s.num_hidden_layers); }},
-      {"moe.moe_layer_freq", false, true, 0, 0,
+      {"moe.moe_layer_freq", false, 0, 0,
        [](const ModelSpec& s) {
          return wholes(1, std::max<std::uint64_t>(1, s.num_hidden_layers));
        }},
-      {"router.num_experts_per_tok", false, false, 0, 0,
+      {"router.num_experts_per_tok", false, 0, 0,
        [](const ModelSpec& s) {
          return wholes(1, std::clamp<std::uint64_t>(s.moe.n_routed_experts, 1, 64));
        }},
       // Tied first: where the weights allow it, the two are one matrix.
-      {"tie_word_embeddings", false, true, 0, 0, only({true, false})},
-      {"router.score", false, false, 0, 0, nullptr},
-      {"router.expert_bias", false, true, 0, 0, nullptr},
-      {"router.norm_topk_prob", false, false, 0, 0, nullptr},
-      {"router.norm_eps", false, false, 1e-21, 1, only({0.0, 1e-20, 1e-6, 1e-8, 1e-9, 1e-12})},
-      {"router.routed_scaling_factor", false, false, 1e-3, 1e3, routed_factors},
-      {"router.n_group", false, false, 0, 0,
+      {"tie_word_embeddings", false, 0, 0, only({true, false})},
+      {"router.score", false, 0, 0, nullptr},
+      {"router.expert_bias", false, 0, 0, nullptr},
+      {"router.norm_topk_prob", false, 0, 0, nullptr},
+      {"router.norm_eps", false, 1e-21, 1, only({0.0, 1e-20, 1e-6, 1e-8, 1e-9, 1e-12})},
+      {"router.routed_scaling_factor", false, 1e-3, 1e3, routed_factors},
+      {"router.n_group", false, 0, 0,
        [](const ModelSpec& s) { return divisors(s.moe.n_routed_experts); }},
-      {"router.topk_group", false, false, 0, 0,
+      {"router.topk_group", false, 0, 0,
        [](const ModelSpec& s) {
          return wholes(1, std::clamp<std::uint64_t>(s.router.n_group, 1, 64));
        }},
-      {"router.group_score", false, false, 0, 0, nullptr},
-      {"router.group_mask", false, false, 0, 0, nullptr},
+      {"router.group_score", false, 0, 0, nullptr},
+      {"router.group_mask", false, 0, 0, nullptr},
   };
   return table;
 }
 
 Row by_last_part(const std::string& path) {
   const std::string last = path.substr(path.rfind('.') + 1);
-  if (last == "eps") return {"", false, false, 1e-13, 0.1, epsilons};
-  if (last == "eps_outside_root") return {"", false, false, 0, 0, nullptr};
+  if (last == "eps") return {"", false, 1e-13, 0.1, epsilons};
+  if (last == "eps_outside_root") return {"", false, 0, 0, nullptr};
   // silu_clipped is what one loader makes of silu: no source computes it.
   if (last == "activation") {
-    return {"", false, false, 0, 0, only({"silu", "gelu_erf", "gelu_tanh", "relu"})};
+    return {"", false, 0, 0, only({"silu", "gelu_erf", "gelu_tanh", "relu"})};
   }
-  if (last == "kind") return {"", false, true, 0, 0, only({"rms", "layer", "none"})};
-  return {"", false, true, 0, 0, nullptr};
+  if (last == "kind") return {"", false, 0, 0, only({"rms", "layer", "none"})};
+  return {"", false, 0, 0, nullptr};
 }
 
 Row row_of(const std::string& path) {
@@ -260,7 +260,6 @@ std::vector<Unknown> unknowns_of(const std::vector<Question>& questions) {
     } else {
       const Row row = row_of(q.key);
       u.later = row.later;
-      u.structural = row.structural;
       u.head = acts_in_head(q.key);
       u.real = row.most > 0;
       u.least = row.least;

@@ -22,8 +22,6 @@ struct Unknown {
   bool later = false;
   // May act between the last hidden state and the logits.
   bool head = false;
-  // May change which canonical tensors there are, so that the recipe is applied again.
-  bool structural = true;
   // A real number that may be found by minimisation when no usual value fits: between these.
   bool real = false;
   double least = 0, most = 0;
