@@ -93,7 +93,7 @@ class Solver {
     if (reading.decoder != nullptr) return at;
     const ModelSpec spec = space_.stated(at);
     for (std::size_t u = 0; u < unknowns_.size(); ++u) {
-      if (!space_.structural(u) || at[u] != usual[u]) continue;
+      if (at[u] != usual[u]) continue;
       for (const json& value : values_to_try(unknowns_[u], spec)) {
         Assignment next = at;
         next[u] = value;
