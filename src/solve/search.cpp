@@ -1,11 +1,13 @@
-// See search.h.
+// See search.h. The error of a reading is near enough a sum of what each wrong setting
+// adds to it, as long as it is small; so the effects of single moves, which are looked at
+// anyway, foretell which pairs and chains of moves are worth a look.
 #include "solve/search.h"
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
-#include "base/error.h"
-#include "base/threads.h"
+#include "solve/numbers.h"
 
 namespace wb {
 
@@ -13,320 +15,230 @@ namespace {
 
 using nlohmann::json;
 
-constexpr std::size_t kNone = SIZE_MAX;
-// What one look costs at least: making a decoder and a few small products.
-constexpr double kLeastWork = 1e6;
-// An assignment is better when its mean log10 error is lower by this.
-constexpr double kBetter = 1e-3;
-// Beyond so many standard deviations a difference is no chance, even among the hundreds that are
-// looked at and with rounding that is not quite independent from number to number.
-constexpr double kCertain = 6.0;
-constexpr double kLikely = 2.0;
-constexpr int kMostRounds = 40;
-constexpr std::size_t kMostNear = 48;
+constexpr std::size_t kMostMoves = 256;  // whose effects are combined
+constexpr std::size_t kPairs = 48, kChains = 4, kLongestChain = 6;
+// Expansions without anything nearer after which a search gives up, and readings that are kept
+// to be expanded.
+constexpr std::size_t kPatience = 400;
+constexpr std::size_t kMostKept = 4096;
+// Residuals this near to one that was expanded are that one again, in settings that do not matter.
+constexpr double kSameResidual = 0.01;
 
-Assignment with(Assignment at, std::size_t field, const json& value) {
-  at[field] = value;
-  return at;
+struct Move {
+  std::size_t field;
+  json value;
+  std::vector<float> effect;  // what it takes off the residual, weighted by row
+  double gain = 0, square = 0;  // effect . residual, effect . effect
+};
+
+double dot(const std::vector<float>& a, const std::vector<float>& b) {
+  float sum[8] = {};
+  std::size_t i = 0;
+  for (; i + 8 <= a.size(); i += 8) {
+    for (std::size_t j = 0; j < 8; ++j) sum[j] += a[i + j] * b[i + j];
+  }
+  for (; i < a.size(); ++i) sum[0] += a[i] * b[i];
+  return static_cast<double>(std::accumulate(sum, sum + 8, 0.0f));
 }
+
+class Descent {
+ public:
+  Descent(Looks& looks, const std::vector<std::size_t>& open) : looks_(looks), open_(open) {}
+
+  Assignment run(const Assignment& start) {
+    best_ = start;
+    offer(start);
+    for (std::size_t idle = 0; !done() && idle < kPatience && !queue_.empty();) {
+      const Assignment at = std::move(queue_.begin()->second);
+      queue_.erase(queue_.begin());
+      const std::vector<float> residual = looks_.sketches({at})[0];
+      if (residual.empty() && looks_.at(at).impossible.empty()) continue;  // overflow
+      if (known(residual)) continue;
+      const Assignment was = best_;
+      expand(at, residual);
+      idle = looks_.better(best_, was) ? 0 : idle + 1;
+      if (idle == 1 || idle % 64 == 63) scan(best_);
+    }
+    return best_;
+  }
+
+ private:
+  bool done() { return looks_.spent() || looks_.at(best_).fit.solved; }
+
+  void offer(const Assignment& a) {
+    const double score = looks_.score(a);
+    if (std::isinf(score) && !(a == best_)) return;
+    if (looks_.better(a, best_)) best_ = a;
+    queue_.emplace(score, a);
+    if (queue_.size() > kMostKept) queue_.erase(std::prev(queue_.end()));
+  }
+  void offer_all(const std::vector<Assignment>& all) {
+    looks_.at_all(all);
+    for (const Assignment& a : all) offer(a);
+  }
+
+  // Whether a residual like this was expanded already; remembers it.
+  bool known(const std::vector<float>& residual) {
+    const double length = dot(residual, residual);
+    for (const auto& [other, of] : expanded_) {
+      if (std::fabs(of - length) > 3 * kSameResidual * length) continue;
+      const double apart = length + of - 2 * dot(residual, other);
+      if (apart <= kSameResidual * kSameResidual * length) return true;
+    }
+    expanded_.emplace_back(residual, length);
+    return false;
+  }
+
+  void expand(const Assignment& at, const std::vector<float>& residual) {
+    std::vector<Assignment> tries;
+    std::vector<Move> moves;
+    for (std::size_t field : open_) {
+      if (looks_.fields()[field].decided()) continue;
+      for (const json& value : looks_.values(field, at)) {
+        if (value == at[field]) continue;
+        tries.push_back(with(at, field, value));
+        moves.push_back({field, value, {}});
+      }
+    }
+    std::vector<std::vector<float>> sketches = looks_.sketches(tries);
+    for (const Assignment& a : tries) offer(a);
+    if (done() || residual.empty()) return;
+    const std::vector<float> target = weigh(residual, residual);
+    for (std::size_t i = 0; i < moves.size(); ++i) {
+      if (sketches[i].empty()) continue;
+      for (std::size_t j = 0; j < residual.size(); ++j) sketches[i][j] = residual[j] - sketches[i][j];
+      moves[i].effect = weigh(sketches[i], residual);
+      moves[i].gain = dot(moves[i].effect, target);
+      moves[i].square = dot(moves[i].effect, moves[i].effect);
+    }
+    std::erase_if(moves, [](const Move& m) { return m.square == 0; });
+    combine(at, moves, dot(target, target));
+    if (done()) return;
+    if (std::optional<Assignment> fitted = fit_numbers(looks_, at, open_)) offer_fitted(*fitted);
+  }
+
+  // A fitted reading, and the one with names in place of its numbers.
+  void offer_fitted(const Assignment& fitted) {
+    Assignment named = fitted;
+    for (std::size_t field : open_) {
+      const Field& f = looks_.fields()[field];
+      if (!f.unknown.real || f.decided()) continue;
+      const std::vector<json> list = looks_.values(field, best_);
+      const bool listed = std::find(list.begin(), list.end(), named[field]) != list.end();
+      if (!listed) named = named_number(looks_, named, field);
+    }
+    offer(fitted);
+    if (!(named == fitted)) offer(named);
+  }
+
+  // Each row by its own error, so that tokens whose router chose otherwise do not drown the rest.
+  std::vector<float> weigh(const std::vector<float>& sketch, const std::vector<float>& residual) {
+    const std::size_t width = looks_.view().sketch_width();
+    std::vector<double> rows;
+    for (std::size_t at = 0; at < residual.size(); at += width) {
+      double sum = 0;
+      for (std::size_t i = at; i < at + width; ++i) {
+        sum += static_cast<double>(residual[i]) * static_cast<double>(residual[i]);
+      }
+      rows.push_back(sum);
+    }
+    std::vector<double> sorted = rows;
+    std::nth_element(sorted.begin(),
+                     sorted.begin() + static_cast<std::ptrdiff_t>(sorted.size() / 2), sorted.end());
+    const double usual = std::max(sorted[sorted.size() / 2], 1e-30);
+    std::vector<float> out(sketch.size());
+    for (std::size_t i = 0; i < sketch.size(); ++i) {
+      out[i] = static_cast<float>(static_cast<double>(sketch[i]) /
+                                  std::sqrt(rows[i / width] + usual));
+    }
+    return out;
+  }
+
+  // Looks at the pairs, and at the chains, whose effects together leave least.
+  void combine(const Assignment& at, std::vector<Move>& moves, double whole) {
+    std::stable_sort(moves.begin(), moves.end(), [](const Move& a, const Move& b) {
+      return a.square - 2 * a.gain < b.square - 2 * b.gain;
+    });
+    if (moves.size() > kMostMoves) moves.resize(kMostMoves);
+    const std::size_t n = moves.size();
+    std::vector<double> cross(n * n, 0.0);
+    struct Pair {
+      double left;
+      std::size_t a, b;
+    };
+    std::vector<Pair> pairs;
+    auto alone = [&](std::size_t i) { return whole + moves[i].square - 2 * moves[i].gain; };
+    for (std::size_t i = 0; i < n; ++i) {
+      for (std::size_t j = i + 1; j < n; ++j) {
+        cross[i * n + j] = cross[j * n + i] = dot(moves[i].effect, moves[j].effect);
+        if (moves[i].field == moves[j].field) continue;
+        const double left = alone(i) + alone(j) - whole + 2 * cross[i * n + j];
+        if (left < 0.9 * std::min({alone(i), alone(j), whole})) pairs.push_back({left, i, j});
+      }
+    }
+    std::stable_sort(pairs.begin(), pairs.end(),
+                     [](const Pair& a, const Pair& b) { return a.left < b.left; });
+    if (pairs.size() > kPairs) pairs.resize(kPairs);
+    std::vector<Assignment> tries;
+    for (const Pair& p : pairs) {
+      tries.push_back(
+          with(with(at, moves[p.a].field, moves[p.a].value), moves[p.b].field, moves[p.b].value));
+    }
+    for (std::size_t c = 0; c < std::min(kChains, pairs.size()); ++c) {
+      chain(at, moves, cross, {pairs[c].a, pairs[c].b}, pairs[c].left, tries);
+    }
+    offer_all(tries);
+  }
+
+  // The pair with more moves, one after the other, each that which leaves least.
+  void chain(const Assignment& at, const std::vector<Move>& moves, const std::vector<double>& cross,
+             std::vector<std::size_t> links, double left, std::vector<Assignment>& tries) {
+    const std::size_t n = moves.size();
+    Assignment made = at;
+    for (std::size_t l : links) made[moves[l].field] = moves[l].value;
+    while (links.size() < kLongestChain) {
+      std::size_t best = n;
+      double least = 0.95 * left;
+      for (std::size_t i = 0; i < n; ++i) {
+        double after = left + moves[i].square - 2 * moves[i].gain;
+        bool free = true;
+        for (std::size_t l : links) {
+          after += 2 * cross[i * n + l];
+          free = free && moves[l].field != moves[i].field;
+        }
+        if (!free || after >= least) continue;
+        least = after;
+        best = i;
+      }
+      if (best == n) return;
+      left = least;
+      links.push_back(best);
+      made[moves[best].field] = moves[best].value;
+      tries.push_back(made);
+    }
+  }
+
+  // Numbers in the whole of their range, one at a time: slopes lead nowhere from far away.
+  void scan(const Assignment& at) {
+    for (std::size_t field : open_) {
+      if (!looks_.fields()[field].unknown.real || looks_.fields()[field].decided() || done()) {
+        continue;
+      }
+      if (std::optional<Assignment> found = scan_number(looks_, at, field)) offer_fitted(*found);
+    }
+  }
+
+  Looks& looks_;
+  const std::vector<std::size_t>& open_;
+  Assignment best_;
+  std::multimap<double, Assignment> queue_;                        // by score
+  std::vector<std::pair<std::vector<float>, double>> expanded_;  // residuals and their squares
+};
 
 }  // namespace
 
-Search::Search(const Space& space, const View& view, std::vector<Field>& fields, unsigned threads,
-               double work)
-    : space_(space), view_(view), fields_(fields), threads_(threads), work_(work) {}
-
-void Search::look_at_all(const std::vector<Assignment>& assignments) {
-  std::vector<const Assignment*> fresh;
-  std::map<std::string, std::size_t> keys;
-  for (const Assignment& a : assignments) {
-    std::string key = key_of(a);
-    if (seen_.count(key) != 0 || !keys.emplace(std::move(key), fresh.size()).second) continue;
-    fresh.push_back(&a);
-  }
-  std::vector<Look> looks(fresh.size());
-  parallel_for(fresh.size(), threads_, [&](std::size_t i, unsigned) {
-    const Reading reading = space_.read(*fresh[i]);
-    if (reading.decoder == nullptr) {
-      looks[i].impossible = reading.impossible;
-      looks[i].fit.score = looks[i].fit.relative = looks[i].fit.sum_squares = INFINITY;
-    } else {
-      looks[i].fit = view_.fit(view_.predict(*reading.decoder, 1));
-    }
-  });
-  for (const auto& [key, i] : keys) seen_[key] = looks[i];
-  looks_ += fresh.size();
-  work_ -= static_cast<double>(fresh.size()) * std::max(kLeastWork, view_.work());
-}
-
-const Search::Look& Search::look(const Assignment& assignment) {
-  look_at_all({assignment});
-  return seen_.at(key_of(assignment));
-}
-
-std::vector<json> Search::values(std::size_t field, const Assignment& at) const {
-  const Field& f = fields_[field];
-  if (f.left) return *f.left;
-  const Reading reading = space_.read(at);
-  std::vector<json> out;
-  if (reading.decoder != nullptr) out = values_to_try(f.unknown, reading.decoder->spec());
-  for (const json& value : f.found) {
-    if (std::find(out.begin(), out.end(), value) == out.end()) out.push_back(value);
-  }
-  if (std::find(out.begin(), out.end(), at[field]) == out.end()) out.push_back(at[field]);
-  return out;
-}
-
-bool Search::better(const Assignment& a, const Assignment& than) {
-  const Fit x = look(a).fit, y = look(than).fit;
-  if (std::isinf(y.score)) return !std::isinf(x.score);
-  return x.score < y.score - kBetter;
-}
-
-// Each open field in turn takes its best value; `held` stays. Whether anything changed.
-bool Search::sweep(Assignment& at, const std::vector<std::size_t>& open, std::size_t held) {
-  bool changed = false;
-  for (std::size_t field : open) {
-    if (field == held || fields_[field].decided() || spent()) continue;
-    std::vector<Assignment> tries;
-    for (const json& value : values(field, at)) tries.push_back(with(at, field, value));
-    look_at_all(tries);
-    const Assignment* best = &at;
-    for (const Assignment& a : tries) {
-      if (better(a, *best)) best = &a;
-    }
-    if (best == &at) continue;
-    at = Assignment(*best);
-    changed = true;
-  }
-  return changed;
-}
-
-bool Search::sweeps(Assignment& at, const std::vector<std::size_t>& open, std::size_t held) {
-  bool changed = false;
-  for (int round = 0; round < kMostRounds && !look(at).fit.solved && sweep(at, open, held);
-       ++round) {
-    changed = true;
-  }
-  return changed;
-}
-
-// One field is set to another value and all others follow; the nearest kick that pays is taken.
-bool Search::kick(Assignment& at, const std::vector<std::size_t>& open) {
-  std::vector<std::pair<std::size_t, Assignment>> kicks;
-  std::vector<Assignment> looks;
-  for (std::size_t field : open) {
-    if (fields_[field].decided()) continue;
-    for (const json& value : values(field, at)) {
-      if (value == at[field]) continue;
-      kicks.emplace_back(field, with(at, field, value));
-      looks.push_back(kicks.back().second);
-    }
-  }
-  look_at_all(looks);
-  std::stable_sort(kicks.begin(), kicks.end(), [&](const auto& a, const auto& b) {
-    return seen_.at(key_of(a.second)).fit.score < seen_.at(key_of(b.second)).fit.score;
-  });
-  for (auto& [field, start] : kicks) {
-    if (spent()) return false;
-    if (std::isinf(look(start).fit.score)) continue;
-    sweeps(start, open, field);
-    sweeps(start, open, kNone);
-    if (better(start, at)) {
-      at = start;
-      return true;
-    }
-  }
-  return false;
-}
-
-// The value of a real field, or the nearest to it, at which the score is least: a scan by equal
-// factors, then golden section between the neighbours of the best.
-double Search::minimum(Assignment at, std::size_t field) {
-  constexpr int kScan = 41;
-  const double low = std::log(fields_[field].unknown.least);
-  const double high = std::log(fields_[field].unknown.most);
-  auto score = [&](double x) { return look(with(at, field, std::exp(x))).fit.score; };
-  std::vector<Assignment> scan;
-  for (int i = 0; i < kScan; ++i) {
-    scan.push_back(with(at, field, std::exp(low + (high - low) * i / (kScan - 1))));
-  }
-  look_at_all(scan);
-  int best = 0;
-  for (int i = 1; i < kScan; ++i) {
-    if (look(scan[static_cast<std::size_t>(i)]).fit.score <
-        look(scan[static_cast<std::size_t>(best)]).fit.score) {
-      best = i;
-    }
-  }
-  const double step = (high - low) / (kScan - 1), golden = (std::sqrt(5.0) - 1) / 2;
-  double a = low + step * (best - 1), b = low + step * (best + 1);
-  double x1 = b - golden * (b - a), x2 = a + golden * (b - a);
-  double f1 = score(x1), f2 = score(x2);
-  for (int i = 0; i < 42 && !spent(); ++i) {
-    if (f1 < f2) {
-      b = x2;
-      x2 = x1;
-      f2 = f1;
-      f1 = score(x1 = b - golden * (b - a));
-    } else {
-      a = x1;
-      x1 = x2;
-      f1 = f2;
-      f2 = score(x2 = a + golden * (b - a));
-    }
-  }
-  return std::exp((a + b) / 2);
-}
-
-bool Search::refine(Assignment& at, std::size_t field) {
-  if (fields_[field].decided()) return false;
-  const double number = minimum(at, field);
-  Assignment found = with(at, field, number);
-  if (!better(found, at)) return false;
-  // The number itself has the error of the fit; a simple form that fits as well is what is meant.
-  const Reading reading = space_.read(found);
-  const Fit fit = look(found).fit;
-  for (double distance : {1e-6, 1e-4, 1e-2}) {
-    for (const NamedNumber& form : simple_forms(number, distance, reading.decoder->spec())) {
-      const Assignment named = with(at, field, form.value);
-      if (look(named).fit.score > fit.score + kBetter) continue;
-      fields_[field].found.push_back(form.value);
-      at = named;
-      return true;
-    }
-  }
-  fields_[field].found.push_back(number);
-  at = found;
-  return true;
-}
-
-Assignment Search::descend(Assignment start, const std::vector<std::size_t>& open) {
-  Assignment at = std::move(start);
-  sweeps(at, open, kNone);
-  for (int round = 0; round < kMostRounds && !look(at).fit.solved && !spent(); ++round) {
-    if (kick(at, open)) {
-      sweeps(at, open, kNone);
-      continue;
-    }
-    bool refined = false;
-    for (std::size_t field : open) {
-      if (fields_[field].unknown.real && !spent()) refined |= refine(at, field);
-    }
-    if (!refined) break;
-    sweeps(at, open, kNone);
-  }
-  return at;
-}
-
-// Below what rounding explains there is still a nearest: two epsilons that are wrong together hide
-// each other from moves of one. Tries every pair of values that rounding does not rule out.
-void Search::polish(Assignment& at, const std::vector<std::size_t>& open) {
-  for (int round = 0; round < kMostRounds && !spent(); ++round) {
-    std::vector<std::pair<std::size_t, json>> near;
-    for (std::size_t field : open) {
-      if (fields_[field].decided()) continue;
-      for (const json& value : values(field, at)) {
-        const Look& seen = look(with(at, field, value));
-        const bool same = seen.fit.score == look(at).fit.score;
-        if (seen.fit.solved && !same) near.emplace_back(field, value);
-      }
-    }
-    std::vector<Assignment> pairs;
-    for (std::size_t i = 0; i < near.size() && i < kMostNear; ++i) {
-      for (std::size_t j = i + 1; j < near.size() && j < kMostNear; ++j) {
-        if (near[i].first == near[j].first) continue;
-        pairs.push_back(
-            with(with(at, near[i].first, near[i].second), near[j].first, near[j].second));
-      }
-    }
-    look_at_all(pairs);
-    const Assignment* best = &at;
-    for (const Assignment& pair : pairs) {
-      if (better(pair, *best)) best = &pair;
-    }
-    // A pair may come nearer by chance: only one that is nearer beyond doubt is taken.
-    if (best == &at || view_.separation(predict(at), predict(*best)) > -kCertain) return;
-    at = Assignment(*best);
-  }
-}
-
-std::vector<float> Search::predict(const Assignment& at) const {
-  return view_.predict(*space_.read(at).decoder, threads_);
-}
-
-Assignment Search::decide(Assignment at, const std::vector<std::size_t>& open,
-                          std::vector<std::vector<Tried>>& tried) {
-  polish(at, open);
-  // Then to values that are nearer, as long as there are any: an epsilon far below the error of
-  // one number still shows in all of them together.
-  for (int round = 0; round < kMostRounds; ++round) {
-    bool moved = false;
-    for (std::size_t field : open) {
-      if (fields_[field].decided()) continue;
-      const std::vector<json> list = values(field, at);
-      std::vector<float> base = predict(at);
-      std::size_t place =
-          static_cast<std::size_t>(std::find(list.begin(), list.end(), at[field]) - list.begin());
-      for (std::size_t i = 0; i < list.size(); ++i) {
-        const Assignment other = with(at, field, list[i]);
-        if (list[i] == at[field] || !look(other).impossible.empty() || !look(other).fit.solved) {
-          continue;
-        }
-        std::vector<float> prediction = predict(other);
-        const double z = view_.separation(base, prediction);
-        const bool nearer = z < -kLikely;
-        const bool usual = std::fabs(z) <= kLikely && i < place;
-        if (!nearer && !usual) continue;
-        moved |= nearer;
-        at = other;
-        base = std::move(prediction);
-        place = i;
-      }
-    }
-    if (!moved) break;
-  }
-  tried = table(at, open);
-  for (std::size_t i = 0; i < open.size(); ++i) {
-    Field& field = fields_[open[i]];
-    std::vector<json> left;
-    for (const Tried& t : tried[i]) {
-      if (t.as == TriedAs::chosen || t.as == TriedAs::same) left.push_back(t.value);
-    }
-    field.left = std::move(left);
-  }
-  return at;
-}
-
-std::vector<std::vector<Tried>> Search::table(const Assignment& at,
-                                              const std::vector<std::size_t>& open) {
-  std::vector<std::vector<Tried>> out;
-  const bool solved = look(at).fit.solved;
-  const std::vector<float> base = predict(at);
-  for (std::size_t field : open) {
-    std::vector<Tried> rows;
-    std::vector<Assignment> tries;
-    const std::vector<json> list = values(field, at);
-    for (const json& value : list) tries.push_back(with(at, field, value));
-    look_at_all(tries);
-    for (std::size_t i = 0; i < list.size(); ++i) {
-      const Look& seen = look(tries[i]);
-      Tried row{list[i], TriedAs::ruled_out, seen.fit.relative, seen.impossible};
-      if (list[i] == at[field]) {
-        row.as = TriedAs::chosen;
-      } else if (!seen.impossible.empty()) {
-        row.as = TriedAs::impossible;
-      } else if (solved && seen.fit.solved &&
-                 view_.separation(base, predict(tries[i])) <= kCertain) {
-        row.as = TriedAs::same;
-      } else if (!solved && predict(tries[i]) == base) {
-        row.as = TriedAs::same;
-      }
-      rows.push_back(std::move(row));
-    }
-    out.push_back(std::move(rows));
-  }
-  return out;
+Assignment descend(Looks& looks, const Assignment& start, const std::vector<std::size_t>& open) {
+  return Descent(looks, open).run(start);
 }
 
 }  // namespace wb

@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/threads.h"
 #include "solve/equivalence.h"
+#include "solve/search.h"
 
 namespace wb {
 
@@ -21,10 +22,11 @@ constexpr std::size_t kMostSequences = 8, kMostTokens = 128;
 constexpr std::size_t kFirstSequences = 8;
 constexpr std::size_t kFewSequences = 2, kFewTokens = 12;
 constexpr std::size_t kManySequences = 4, kManyTokens = 64;
-constexpr double kStageWork = 3e10;  // multiply-adds; seconds on two cores
-constexpr double kLastWork = 6e10;
-// One token says little about a router: what it can't settle, more tokens do.
-constexpr double kFirstWork = 5e9;
+// Multiply-adds that all stages together may spend searching: half a minute of one core.
+constexpr double kWork = 6e10;
+// Of what is left, for a first token: it says little about a router, and what it can't settle,
+// more tokens do.
+constexpr double kFirstShare = 0.25;
 constexpr std::size_t kMostFrames = 4096;  // readings of the weights that are tried for a fit
 
 class Solver {
@@ -148,8 +150,14 @@ class Solver {
   std::vector<View> views(const Decoder& any) const {
     using enum View::Kind;
     std::vector<View> out;
+    // A window that is hardly larger than the one before it says hardly more.
     auto add = [&](View::Kind kind, std::size_t sequences, std::size_t tokens) {
-      out.emplace_back(kind, evidence_, sequences, tokens, any);
+      View view(kind, evidence_, sequences, tokens, any);
+      if (!out.empty() && out.back().kind() == kind && out.back().rows() == view.rows()) return;
+      const bool more = !out.empty() && out.back().kind() == kind &&
+                        !out.back().first_token_only() && view.rows() < 2 * out.back().rows();
+      if (more) out.pop_back();
+      out.push_back(std::move(view));
     };
     const bool hidden = evidence_.hidden.size() == any.spec().num_hidden_layers;
     if (hidden) add(head, kFewSequences, kFewTokens);
@@ -183,26 +191,25 @@ class Solver {
 
   void stage(const View& view) {
     if (options_.progress) options_.progress(view.name());
-    const bool last = view.kind() == View::Kind::logits && !view.first_token_only();
-    Search search(space_, view, fields_, threads_,
-                  last                      ? kLastWork
-                  : view.first_token_only() ? kFirstWork
-                                            : kStageWork);
+    const double share = view.first_token_only() ? kFirstShare : 1.0;
+    double work = work_ * share;
+    work_ -= work;
+    Looks looks(space_, view, fields_, threads_, work);
     std::vector<std::size_t> open = open_in(view, false);
-    bool solved = search.look(at_).fit.solved;
+    bool solved = looks.at(at_).fit.solved;
     if (!solved && !open.empty()) {
-      at_ = search.descend(at_, open);
-      solved = search.look(at_).fit.solved;
+      at_ = descend(looks, at_, open);
+      solved = looks.at(at_).fit.solved;
     }
     if (!solved && open.size() < open_in(view, true).size()) {
       // What earlier stages settled may have been settled wrongly.
       std::vector<Field> before = fields_;
       open = open_in(view, true);
       for (std::size_t f : open) fields_[f].left.reset();
-      const Assignment other = search.descend(at_, open);
-      if (search.look(other).fit.score < search.look(at_).fit.score - 0.1) {
+      const Assignment other = descend(looks, at_, open);
+      if (looks.score(other) < looks.score(at_) - 0.1) {
         at_ = other;
-        solved = search.look(at_).fit.solved;
+        solved = looks.at(at_).fit.solved;
       } else {
         fields_ = std::move(before);
         open = open_in(view, false);
@@ -211,12 +218,13 @@ class Solver {
     StageReport report{view.name(), {}, 0, {}};
     std::vector<std::vector<Tried>> tried;
     if (solved) {
-      at_ = search.decide(at_, open, tried);
+      at_ = decide(looks, at_, open, tried);
     } else {
-      tried = search.table(at_, open);
+      tried = table(looks, at_, open);
     }
-    report.fit = search.look(at_).fit;
-    report.looks = search.looks();
+    work_ += std::max(0.0, work);
+    report.fit = looks.at(at_).fit;
+    report.looks = looks.count();
     out_.looks += report.looks;
     for (std::size_t i = 0; i < open.size(); ++i) {
       const std::size_t f = open[i];
@@ -316,6 +324,7 @@ class Solver {
   std::vector<Field> fields_;
   std::vector<FieldReport> reports_;
   Assignment at_;
+  double work_ = kWork;
   Solution out_;
 };
 

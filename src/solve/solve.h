@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "recipe/recipe.h"
-#include "solve/search.h"
+#include "solve/decide.h"
 #include "verify/judge.h"
 
 namespace wb {

@@ -17,6 +17,8 @@ namespace {
 // A row is a sample of one: its error may be this many times the mean that rounding explains.
 constexpr double kRowMargin = 4.0;
 constexpr double kSmallest = 1e-12;
+// Numbers of one sketch, about, and of a row of it at least.
+constexpr std::size_t kSketch = 1024, kLeastSketch = 8;
 
 double norm(const float* x, std::size_t n) {
   double sum = 0;
@@ -87,6 +89,7 @@ View::View(Kind kind, const Evidence& evidence, std::size_t sequences, std::size
       add_target(cut(targets[l][s], width_), before, rounding.hidden_relative[0]);
     }
   }
+  sketch_width_ = std::min(width_, std::max(kLeastSketch, kSketch / rows()));
   const double body = static_cast<double>(any.parameters());
   work_ = static_cast<double>(rows()) * body / static_cast<double>(layers);
 }
@@ -163,6 +166,30 @@ Fit View::fit(const std::vector<float>& predicted) const {
   out.relative = std::sqrt(out.sum_squares / scale);
   out.within = static_cast<double>(within) / n;
   out.solved = within + rows() / 50 >= rows();
+  return out;
+}
+
+std::vector<float> View::sketch(const std::vector<float>& predicted) const {
+  WB_CHECK(predicted.size() == target_.size());
+  std::vector<float> out(rows() * sketch_width_, 0.0f);
+  const bool whole = sketch_width_ == width_;
+  for (std::size_t r = 0; r < rows(); ++r) {
+    float* to = out.data() + r * sketch_width_;
+    // A count sketch: every number joins one sum, with a sign, both by a fixed scrambling.
+    std::uint64_t state = 0x9e3779b97f4a7c15;
+    for (std::size_t i = 0; i < width_; ++i) {
+      const double miss = (static_cast<double>(target_[r * width_ + i]) -
+                           static_cast<double>(predicted[r * width_ + i])) /
+                          scale_[r];
+      if (whole) {
+        to[i] = static_cast<float>(miss);
+        continue;
+      }
+      state = state * 6364136223846793005u + 1442695040888963407u;
+      const std::uint64_t bits = state >> 33;
+      to[(bits >> 1) % sketch_width_] += static_cast<float>((bits & 1) != 0 ? miss : -miss);
+    }
+  }
   return out;
 }
 

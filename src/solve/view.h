@@ -39,6 +39,11 @@ class View {
 
   std::vector<float> predict(const Decoder& reading, unsigned threads) const;  // [rows, width]
   Fit fit(const std::vector<float>& predicted) const;
+  // The residual of each row in units of that row's scale, in few numbers: [rows,
+  // sketch_width()]. Sums and differences of residuals are those of their sketches, and lengths
+  // nearly so.
+  std::vector<float> sketch(const std::vector<float>& predicted) const;
+  std::size_t sketch_width() const { return sketch_width_; }
   // How many standard deviations of the noise of `a` lie between the errors of `b` and `a`: the
   // matched filter for b - a in a's residual. Negative when b is nearer. 0 when both are equal.
   double separation(const std::vector<float>& a, const std::vector<float>& b) const;
@@ -52,7 +57,7 @@ class View {
 
   Kind kind_;
   const Evidence& evidence_;
-  std::size_t sequences_, tokens_, width_ = 0;
+  std::size_t sequences_, tokens_, width_ = 0, sketch_width_ = 0;
   std::string name_;
   double work_ = 0;
   std::vector<float> target_;          // [rows, width]
