@@ -86,14 +86,18 @@ bool Looks::better(const Assignment& a, const Assignment& than) {
 std::vector<json> Looks::values(std::size_t field, const Assignment& at) const {
   const Field& f = fields_[field];
   if (f.left) return *f.left;
-  const Reading reading = space_.read(at);
-  std::vector<json> out;
-  if (reading.decoder != nullptr) out = values_to_try(f.unknown, reading.decoder->spec());
+  std::vector<json> out = usual(field, at);
   for (const json& value : f.found) {
     if (std::find(out.begin(), out.end(), value) == out.end()) out.push_back(value);
   }
   if (std::find(out.begin(), out.end(), at[field]) == out.end()) out.push_back(at[field]);
   return out;
+}
+
+std::vector<json> Looks::usual(std::size_t field, const Assignment& at) const {
+  const Reading reading = space_.read(at);
+  if (reading.decoder == nullptr) return {};
+  return values_to_try(fields_[field].unknown, reading.decoder->spec());
 }
 
 ModelSpec Looks::spec(const Assignment& at) const { return space_.read(at).decoder->spec(); }

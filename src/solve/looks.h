@@ -47,6 +47,8 @@ class Looks {
 
   // What `field` can be, most usual first, with its value in `at` among them.
   std::vector<nlohmann::json> values(std::size_t field, const Assignment& at) const;
+  // The same without what minimisation found.
+  std::vector<nlohmann::json> usual(std::size_t field, const Assignment& at) const;
   ModelSpec spec(const Assignment& at) const;            // of a reading that is possible
   std::vector<float> predict(const Assignment& at) const;  // likewise
 

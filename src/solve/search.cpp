@@ -16,6 +16,12 @@ namespace {
 using nlohmann::json;
 
 constexpr std::size_t kMostMoves = 256;  // whose effects are combined
+// Settings of one group hide each other, so that all values of some are tried together: at every
+// reading that is expanded, and once in so many.
+constexpr std::size_t kSmallProduct = 200, kLargeProduct = 8192, kLargeEvery = 16;
+// An error that is lower by so much (log10) for each number that no list holds is no better: a
+// number that is fitted makes up for what is wrong elsewhere.
+constexpr double kFitted = 0.3;
 constexpr std::size_t kPairs = 48, kChains = 4, kLongestChain = 6;
 // Expansions without anything nearer after which a search gives up, and readings that are kept
 // to be expanded.
@@ -25,10 +31,22 @@ constexpr std::size_t kMostKept = 4096;
 constexpr double kSameResidual = 0.01;
 
 struct Move {
-  std::size_t field;
-  json value;
-  std::vector<float> effect;  // what it takes off the residual, weighted by row
+  std::vector<std::pair<std::size_t, json>> sets;
+  std::vector<float> effect;    // what it takes off the residual, weighted by row
   double gain = 0, square = 0;  // effect . residual, effect . effect
+
+  Assignment of(Assignment at) const {
+    for (const auto& [field, value] : sets) at[field] = value;
+    return at;
+  }
+  bool meets(const Move& other) const {
+    for (const auto& [field, value] : sets) {
+      for (const auto& [others, its] : other.sets) {
+        if (field == others) return true;
+      }
+    }
+    return false;
+  }
 };
 
 double dot(const std::vector<float>& a, const std::vector<float>& b) {
@@ -69,12 +87,77 @@ class Descent {
     const double score = looks_.score(a);
     if (std::isinf(score) && !(a == best_)) return;
     if (looks_.better(a, best_)) best_ = a;
-    queue_.emplace(score, a);
+    queue_.emplace(score + kFitted * fitted(a), a);
     if (queue_.size() > kMostKept) queue_.erase(std::prev(queue_.end()));
   }
   void offer_all(const std::vector<Assignment>& all) {
     looks_.at_all(all);
     for (const Assignment& a : all) offer(a);
+  }
+
+  // How many real fields have values that no list holds.
+  double fitted(const Assignment& at) {
+    double out = 0;
+    for (std::size_t field : open_) {
+      const Field& f = looks_.fields()[field];
+      if (!f.unknown.real || f.decided()) continue;
+      if (lists_.count(field) == 0) lists_[field] = looks_.usual(field, at);
+      const std::vector<json>& list = lists_[field];
+      if (std::find(list.begin(), list.end(), at[field]) == list.end()) ++out;
+    }
+    return out;
+  }
+
+  // Every other value of each field, and of the small groups every combination.
+  std::vector<Move> moves_from(const Assignment& at) {
+    std::vector<Move> out;
+    for (std::size_t field : open_) {
+      if (looks_.fields()[field].decided()) continue;
+      for (const json& value : looks_.values(field, at)) {
+        if (value != at[field]) out.push_back({{{field, value}}, {}});
+      }
+    }
+    for (Move& move : products(at, kSmallProduct)) out.push_back(std::move(move));
+    return out;
+  }
+
+  void exhaust(const Assignment& at) {
+    std::vector<Assignment> tries;
+    for (const Move& move : products(at, kLargeProduct)) tries.push_back(move.of(at));
+    offer_all(tries);
+  }
+
+  // Combinations of two or more fields of one group, each at another value: of as many fields of
+  // it, those of few values first, as make no more than `most`.
+  std::vector<Move> products(const Assignment& at, std::size_t most) {
+    std::map<std::string, std::vector<std::pair<std::size_t, std::vector<json>>>> groups;
+    for (std::size_t field : open_) {
+      const Field& f = looks_.fields()[field];
+      if (f.decided() || f.unknown.group.empty()) continue;
+      groups[f.unknown.group].emplace_back(field, looks_.values(field, at));
+    }
+    std::vector<Move> out;
+    for (auto& [name, fields] : groups) {
+      std::stable_sort(fields.begin(), fields.end(), [](const auto& a, const auto& b) {
+        return a.second.size() < b.second.size();
+      });
+      std::vector<Move> made{{{}, {}}};
+      for (const auto& [field, list] : fields) {
+        if (made.size() * list.size() > most) break;
+        const std::size_t n = made.size();
+        for (std::size_t i = 0; i < n; ++i) {
+          for (const json& value : list) {
+            if (value == at[field]) continue;
+            made.push_back(made[i]);
+            made.back().sets.emplace_back(field, value);
+          }
+        }
+      }
+      for (Move& move : made) {
+        if (move.sets.size() > 1) out.push_back(std::move(move));
+      }
+    }
+    return out;
   }
 
   // Whether a residual like this was expanded already; remembers it.
@@ -90,16 +173,10 @@ class Descent {
   }
 
   void expand(const Assignment& at, const std::vector<float>& residual) {
+    std::vector<Move> moves = moves_from(at);
+    if (expanded_.size() % kLargeEvery == 1) exhaust(at);
     std::vector<Assignment> tries;
-    std::vector<Move> moves;
-    for (std::size_t field : open_) {
-      if (looks_.fields()[field].decided()) continue;
-      for (const json& value : looks_.values(field, at)) {
-        if (value == at[field]) continue;
-        tries.push_back(with(at, field, value));
-        moves.push_back({field, value, {}});
-      }
-    }
+    for (const Move& move : moves) tries.push_back(move.of(at));
     std::vector<std::vector<float>> sketches = looks_.sketches(tries);
     for (const Assignment& a : tries) offer(a);
     if (done() || residual.empty()) return;
@@ -171,7 +248,7 @@ class Descent {
     for (std::size_t i = 0; i < n; ++i) {
       for (std::size_t j = i + 1; j < n; ++j) {
         cross[i * n + j] = cross[j * n + i] = dot(moves[i].effect, moves[j].effect);
-        if (moves[i].field == moves[j].field) continue;
+        if (moves[i].meets(moves[j])) continue;
         const double left = alone(i) + alone(j) - whole + 2 * cross[i * n + j];
         if (left < 0.9 * std::min({alone(i), alone(j), whole})) pairs.push_back({left, i, j});
       }
@@ -181,8 +258,7 @@ class Descent {
     if (pairs.size() > kPairs) pairs.resize(kPairs);
     std::vector<Assignment> tries;
     for (const Pair& p : pairs) {
-      tries.push_back(
-          with(with(at, moves[p.a].field, moves[p.a].value), moves[p.b].field, moves[p.b].value));
+      tries.push_back(moves[p.b].of(moves[p.a].of(at)));
     }
     for (std::size_t c = 0; c < std::min(kChains, pairs.size()); ++c) {
       chain(at, moves, cross, {pairs[c].a, pairs[c].b}, pairs[c].left, tries);
@@ -195,7 +271,7 @@ class Descent {
              std::vector<std::size_t> links, double left, std::vector<Assignment>& tries) {
     const std::size_t n = moves.size();
     Assignment made = at;
-    for (std::size_t l : links) made[moves[l].field] = moves[l].value;
+    for (std::size_t l : links) made = moves[l].of(made);
     while (links.size() < kLongestChain) {
       std::size_t best = n;
       double least = 0.95 * left;
@@ -204,7 +280,7 @@ class Descent {
         bool free = true;
         for (std::size_t l : links) {
           after += 2 * cross[i * n + l];
-          free = free && moves[l].field != moves[i].field;
+          free = free && !moves[l].meets(moves[i]);
         }
         if (!free || after >= least) continue;
         least = after;
@@ -213,7 +289,7 @@ class Descent {
       if (best == n) return;
       left = least;
       links.push_back(best);
-      made[moves[best].field] = moves[best].value;
+      made = moves[best].of(made);
       tries.push_back(made);
     }
   }
@@ -231,7 +307,8 @@ class Descent {
   Looks& looks_;
   const std::vector<std::size_t>& open_;
   Assignment best_;
-  std::multimap<double, Assignment> queue_;                        // by score
+  std::multimap<double, Assignment> queue_;             // by score
+  std::map<std::size_t, std::vector<json>> lists_;      // of real fields
   std::vector<std::pair<std::vector<float>, double>> expanded_;  // residuals and their squares
 };
 

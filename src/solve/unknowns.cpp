@@ -17,6 +17,9 @@ using nlohmann::json;
 using Values = std::vector<json>;
 using Make = std::function<Values(const ModelSpec&)>;
 
+// So many whole numbers in a row are the beginning of all of them (recipe/questions.cpp).
+constexpr std::size_t kEndless = 64;
+
 double num(std::uint64_t v) { return static_cast<double>(v); }
 
 // Epsilons of published code: its own, LayerNorm's default, RMSNorm's default (of f32).
@@ -134,8 +137,8 @@ const std::vector<Row>& rows() {
       {"rope.scaling", true, 0, 0, only({"none", "linear", "yarn"})},
       {"rope.factor", true, 0.1, 200, only({1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 40.0, 64.0})},
       {"rope.original_max_position_embeddings", true, 0, 0, contexts},
-      {"rope.beta_fast", true, 0, 0, only({32.0, 16.0, 64.0})},
-      {"rope.beta_slow", true, 0, 0, only({1.0, 2.0, 0.5})},
+      {"rope.beta_fast", true, 0, 0, only({32.0, 16.0, 64.0, 8.0, 4.0})},
+      {"rope.beta_slow", true, 0, 0, only({1.0, 2.0, 0.5, 4.0})},
       {"rope.mscale", true, 0.01, 10, only({1.0, 0.707, 0.0, 0.8})},
       {"rope.mscale_all_dim", true, 0.01, 10, only({0.0, 1.0, 0.707, 0.8})},
       {"attention.softmax_scale", true, 1e-4, 20, scales},
@@ -253,6 +256,7 @@ std::vector<Unknown> unknowns_of(const std::vector<Question>& questions) {
       if (guess) add_once(u.listed, q.default_value);
       for (const json& value : listed) add_once(u.listed, value);
       add_once(u.listed, q.default_value);
+      u.endless = q.default_value.is_number_integer() && listed.size() >= kEndless;
       u.real = q.default_value.is_number_float() && q.candidates.empty();
       const double value = u.real ? std::fabs(q.default_value.get<double>()) : 0;
       u.least = value > 0 ? value * 1e-3 : 1e-6;
@@ -261,6 +265,7 @@ std::vector<Unknown> unknowns_of(const std::vector<Question>& questions) {
       const Row row = row_of(q.key);
       u.later = row.later;
       u.head = acts_in_head(q.key);
+      u.group = q.key.substr(0, std::min(q.key.rfind('.'), q.key.size()));
       u.real = row.most > 0;
       u.least = row.least;
       u.most = row.most;
@@ -277,10 +282,18 @@ void learn_from_fields(Unknown& setting, const std::vector<std::string>& fields)
     const Row row = row_of(path);
     setting.later = setting.later && row.later;
     setting.head = setting.head || acts_in_head(path);
-    if (!setting.real || row.most == 0 || !setting.usual_of.empty()) continue;
-    setting.usual_of = path;
-    setting.least = row.least;
-    setting.most = row.most;
+    if (setting.group.empty()) setting.group = path.substr(0, path.rfind('.'));
+    if (!row.values || !setting.usual_of.empty()) continue;
+    if (setting.real && row.most > 0) {
+      setting.usual_of = path;
+      setting.least = row.least;
+      setting.most = row.most;
+    }
+    if (setting.endless) {
+      setting.usual_of = path;
+      // Lengths are no small numbers: the default, and those that are usual.
+      if (path.ends_with("max_position_embeddings")) setting.listed = {setting.listed.back()};
+    }
   }
 }
 

@@ -16,12 +16,15 @@ struct Unknown {
   bool setting = false;
   std::string help;
   std::vector<nlohmann::json> listed;  // the recipe's own candidates; empty = the usual values
+  bool endless = false;  // a setting of whole numbers that the recipe gives no upper limit
   std::string usual_of;                // and then also the usual values of this field
   // Without effect on the first token of a sequence, which attends to itself alone: it only turns
   // or weighs queries and keys.
   bool later = false;
   // May act between the last hidden state and the logits.
   bool head = false;
+  // Unknowns of one group act on the same thing and may hide each other; "" = of none.
+  std::string group;
   // A real number that may be found by minimisation when no usual value fits: between these.
   bool real = false;
   double least = 0, most = 0;
