@@ -267,6 +267,22 @@ bool same_tensors(const ModelSpec& a, const ModelSpec& b) {
   return true;
 }
 
+std::string bytes_but_rope(const ModelSpec& spec) {
+  ModelSpec copy = spec;
+  copy.rope = RopeSpec();
+  std::string out;
+  each_leaf(copy, [&](auto& f) {
+    using T = std::remove_reference_t<decltype(f)>;
+    if constexpr (std::is_same_v<T, std::vector<double>>) {
+      out += static_cast<char>(f.size());
+      out.append(reinterpret_cast<const char*>(f.data()), f.size() * sizeof(double));
+    } else {
+      out.append(reinterpret_cast<const char*>(&f), sizeof f);
+    }
+  });
+  return out;
+}
+
 std::vector<FieldDifference> compare(const ModelSpec& a, const ModelSpec& b) {
   json ja = to_json(a), jb = to_json(b);
   std::vector<FieldDifference> out;

@@ -24,5 +24,7 @@ bool shapes_tensors(const std::string& path);
 // Whether two descriptions differ in constants of the arithmetic alone, so that they call for the
 // same canonical tensors. May say false of two that do.
 bool same_tensors(const ModelSpec& a, const ModelSpec& b);
+// Bytes that differ where two descriptions differ in a field outside of rope.
+std::string bytes_but_rope(const ModelSpec& spec);
 
 }  // namespace wb

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <string_view>
 
 #include "base/threads.h"
 
@@ -13,7 +14,9 @@ namespace {
 using nlohmann::json;
 
 // What one look costs at least: making a decoder and a few small products.
-constexpr double kLeastWork = 2e5;
+constexpr double kLeastWork = 4e5;
+// And finding out that it computes what another one did.
+constexpr double kReadWork = 5e4;
 // An assignment is better when its mean log10 error is lower by this.
 constexpr double kBetter = 1e-3;
 
@@ -28,23 +31,43 @@ Looks::Looks(const Space& space, const View& view, std::vector<Field>& fields, u
              double& work)
     : space_(space), view_(view), fields_(fields), threads_(threads), work_(work) {}
 
-Look Looks::run(const Assignment& assignment, std::vector<float>* sketch) const {
-  Look out;
-  const Reading reading = space_.read(assignment);
-  if (reading.decoder == nullptr) {
-    out.impossible = reading.impossible;
-    out.fit.score = out.fit.relative = out.fit.sum_squares = INFINITY;
-    return out;
+// Readings that compute the same are run once.
+void Looks::run(const std::vector<const Assignment*>& assignments, std::vector<Look*>& into,
+                std::vector<std::vector<float>>* sketches) {
+  const std::size_t n = assignments.size();
+  std::vector<Reading> readings(n);
+  parallel_for(n, threads_,
+               [&](std::size_t i, unsigned) { readings[i] = space_.read(*assignments[i]); });
+  std::vector<std::size_t> first(n), fresh;  // the one that computes the same
+  std::unordered_map<std::string_view, std::size_t> by_effect;
+  for (std::size_t i = 0; i < n; ++i) {
+    first[i] = by_effect.try_emplace(readings[i].effect, i).first->second;
+    const bool run = first[i] == i && readings[i].decoder != nullptr &&
+                     (sketches != nullptr || computed_.count(readings[i].effect) == 0);
+    if (run) fresh.push_back(i);
   }
-  const std::vector<float> predicted = view_.predict(*reading.decoder, 1);
-  out.fit = view_.fit(predicted);
-  if (sketch != nullptr && std::isfinite(out.fit.score)) *sketch = view_.sketch(predicted);
-  return out;
-}
-
-void Looks::pay(std::size_t readings) {
-  count_ += readings;
-  work_ -= static_cast<double>(readings) * std::max(kLeastWork, view_.work());
+  std::vector<Fit> fits(fresh.size());
+  parallel_for(fresh.size(), threads_, [&](std::size_t j, unsigned) {
+    const std::vector<float> predicted = view_.predict(*readings[fresh[j]].decoder, 1);
+    fits[j] = view_.fit(predicted);
+    if (sketches != nullptr && std::isfinite(fits[j].score)) {
+      (*sketches)[fresh[j]] = view_.sketch(predicted);
+    }
+  });
+  for (std::size_t j = 0; j < fresh.size(); ++j) computed_[readings[fresh[j]].effect] = fits[j];
+  for (std::size_t i = 0; i < n; ++i) {
+    Look& look = *into[i];
+    if (readings[i].decoder == nullptr) {
+      look.impossible = readings[i].impossible;
+      look.fit.score = look.fit.relative = look.fit.sum_squares = INFINITY;
+      continue;
+    }
+    look.fit = computed_.at(readings[i].effect);
+    if (sketches != nullptr && first[i] != i) (*sketches)[i] = (*sketches)[first[i]];
+  }
+  count_ += fresh.size();
+  work_ -= static_cast<double>(n) * kReadWork +
+           static_cast<double>(fresh.size()) * std::max(kLeastWork, view_.work());
 }
 
 void Looks::at_all(const std::vector<Assignment>& assignments) {
@@ -56,9 +79,7 @@ void Looks::at_all(const std::vector<Assignment>& assignments) {
     fresh.push_back(&a);
     into.push_back(&it->second);  // stays where it is when the table grows
   }
-  parallel_for(fresh.size(), threads_,
-               [&](std::size_t i, unsigned) { *into[i] = run(*fresh[i], nullptr); });
-  pay(fresh.size());
+  run(fresh, into, nullptr);
 }
 
 const Look& Looks::at(const Assignment& assignment) {
@@ -68,13 +89,13 @@ const Look& Looks::at(const Assignment& assignment) {
 
 std::vector<std::vector<float>> Looks::sketches(const std::vector<Assignment>& assignments) {
   std::vector<std::vector<float>> out(assignments.size());
-  std::vector<Look> looks(assignments.size());
-  parallel_for(assignments.size(), threads_,
-               [&](std::size_t i, unsigned) { looks[i] = run(assignments[i], &out[i]); });
-  for (std::size_t i = 0; i < assignments.size(); ++i) {
-    seen_[key_of(assignments[i])] = std::move(looks[i]);
+  std::vector<const Assignment*> all;
+  std::vector<Look*> into;
+  for (const Assignment& a : assignments) {
+    all.push_back(&a);
+    into.push_back(&seen_[key_of(a)]);
   }
-  pay(assignments.size());
+  run(all, into, &out);
   return out;
 }
 

@@ -58,8 +58,8 @@ class Looks {
   std::size_t count() const { return count_; }
 
  private:
-  Look run(const Assignment& assignment, std::vector<float>* sketch) const;
-  void pay(std::size_t readings);
+  void run(const std::vector<const Assignment*>& assignments, std::vector<Look*>& into,
+           std::vector<std::vector<float>>* sketches);
 
   const Space& space_;
   const View& view_;
@@ -67,7 +67,8 @@ class Looks {
   unsigned threads_;
   double& work_;
   std::size_t count_ = 0;
-  std::unordered_map<std::string, Look> seen_;
+  std::unordered_map<std::string, Look> seen_;       // by assignment
+  std::unordered_map<std::string, Fit> computed_;    // by Reading::effect
 };
 
 }  // namespace wb

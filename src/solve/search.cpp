@@ -18,7 +18,7 @@ using nlohmann::json;
 constexpr std::size_t kMostMoves = 256;  // whose effects are combined
 // Settings of one group hide each other, so that all values of some are tried together: at every
 // reading that is expanded, and once in so many.
-constexpr std::size_t kSmallProduct = 200, kLargeProduct = 8192, kLargeEvery = 16;
+constexpr std::size_t kSmallProduct = 200, kLargeProduct = 131072, kLargeEvery = 16;
 // An error that is lower by so much (log10) for each number that no list holds is no better: a
 // number that is fitted makes up for what is wrong elsewhere.
 constexpr double kFitted = 0.3;

@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "model/spec_values.h"
+#include "runtime/terms.h"
 
 namespace wb {
 
@@ -56,6 +57,28 @@ void append_bytes(std::string& key, const nlohmann::json& value) {
   } else {
     key += value.dump();
   }
+}
+
+template <class T>
+void append_raw(std::string& key, const T* values, std::size_t count) {
+  key.append(reinterpret_cast<const char*>(values), count * sizeof(T));
+}
+
+std::string effect_of(const Decoder* tensors, const ModelSpec& spec) {
+  ModelSpec plain = spec;
+  // The scales are f32 where they are used.
+  plain.attention.softmax_scale = static_cast<double>(static_cast<float>(spec.scale_nope()));
+  plain.attention.softmax_scale_rope = static_cast<double>(static_cast<float>(spec.scale_rope()));
+  std::string out = bytes_but_rope(plain);
+  append_raw(out, &tensors, 1);
+  for (std::size_t heads : {spec.attention.num_attention_heads, spec.rope_key_heads()}) {
+    const ops::RopeTable table = rope_table(spec, heads);
+    append_raw(out, table.inv_freq.data(), table.inv_freq.size());
+    append_raw(out, &table.heads, 1);
+    append_raw(out, &table.magnitude, 1);
+    append_raw(out, &table.interleaved, 1);
+  }
+  return out;
 }
 
 std::string fingerprint(const CanonicalModel& model) {
@@ -228,14 +251,15 @@ Reading Space::read(const Assignment& assignment) const {
     std::lock_guard lock(mutex_);
     base = applied(assignment);
   }
-  if (base.decoder == nullptr) return {nullptr, base.impossible, base.code};
+  if (base.decoder == nullptr) return {"", nullptr, base.impossible, base.code};
   try {
     ModelSpec spec = base.decoder->spec();
     set_constants(spec, assignment);
-    return {std::make_shared<const Decoder>(base.decoder->with_spec(spec)), "", {}};
+    return {effect_of(base.decoder.get(), spec),
+            std::make_shared<const Decoder>(base.decoder->with_spec(spec)), "", {}};
   } catch (const Error& error) {
     if (!rules_out(error.code())) throw;
-    return {nullptr, error.sentence(), error.code()};
+    return {"", nullptr, error.sentence(), error.code()};
   }
 }
 

@@ -26,6 +26,9 @@ using Assignment = std::vector<nlohmann::json>;  // by unknown
 std::string key_of(const Assignment& assignment);
 
 struct Reading {
+  // Bytes that are equal only where two readings compute the same: of the tensors and the
+  // description, with what rope fields and scales come to in place of themselves.
+  std::string effect;
   std::shared_ptr<const Decoder> decoder;  // null when impossible
   std::string impossible;                  // one sentence
   Code code = Code::spec_invalid;          // of that sentence
