@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "solve/numbers.h"
+
 namespace wb {
 
 namespace {
@@ -134,6 +136,7 @@ bool plainer(Looks& looks, Assignment& at, const std::vector<std::size_t>& open)
 
 Assignment decide(Looks& looks, Assignment at, const std::vector<std::size_t>& open,
                   std::vector<std::vector<Tried>>& tried) {
+  at = plain_numbers(looks, std::move(at), open);
   polish(looks, at, open);
   settle(looks, at, open);
   for (int round = 0; round < kMostRounds && plainer(looks, at, open); ++round) {

@@ -108,9 +108,6 @@ std::vector<json> Looks::values(std::size_t field, const Assignment& at) const {
   const Field& f = fields_[field];
   if (f.left) return *f.left;
   std::vector<json> out = usual(field, at);
-  for (const json& value : f.found) {
-    if (std::find(out.begin(), out.end(), value) == out.end()) out.push_back(value);
-  }
   if (std::find(out.begin(), out.end(), at[field]) == out.end()) out.push_back(at[field]);
   return out;
 }

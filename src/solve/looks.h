@@ -17,9 +17,8 @@ namespace wb {
 // An unknown during the search.
 struct Field {
   Unknown unknown;
-  // What is left of its values; nothing = all of values_to_try, and `found`.
+  // What is left of its values; nothing = all of values_to_try, and what it is now.
   std::optional<std::vector<nlohmann::json>> left;
-  std::vector<nlohmann::json> found;  // by minimisation
   bool decided() const { return left && left->size() == 1; }
 };
 
@@ -47,7 +46,7 @@ class Looks {
 
   // What `field` can be, most usual first, with its value in `at` among them.
   std::vector<nlohmann::json> values(std::size_t field, const Assignment& at) const;
-  // The same without what minimisation found.
+  // The same without a value that minimisation found.
   std::vector<nlohmann::json> usual(std::size_t field, const Assignment& at) const;
   ModelSpec spec(const Assignment& at) const;            // of a reading that is possible
   std::vector<float> predict(const Assignment& at) const;  // likewise

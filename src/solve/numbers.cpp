@@ -17,6 +17,8 @@ constexpr double kWidestStep = 1.0;   // of a logarithm at once
 constexpr double kLeastGain = 0.1;    // share of the squared residual that one number must explain
 constexpr int kSteps = 12, kHalvings = 5;
 constexpr std::size_t kMostNumbers = 4;  // that move together
+// How far (relative) a usual value may be from a number that was fitted in its place.
+constexpr double kMeant = 0.05;
 // Standard deviations within which two numbers are one: as in decide.cpp.
 constexpr double kSameNumber = 4.0;
 
@@ -128,14 +130,15 @@ Assignment moved(const Assignment& at, const std::vector<std::size_t>& fields,
 }  // namespace
 
 std::optional<Assignment> fit_numbers(Looks& looks, const Assignment& start,
-                                      const std::vector<std::size_t>& open) {
+                                      const std::vector<std::size_t>& open, bool to_the_last) {
   std::vector<std::size_t> real;
   for (std::size_t f : open) {
     if (looks.fields()[f].unknown.real && !looks.fields()[f].decided()) real.push_back(f);
   }
   Assignment at = start;
   const std::size_t width = looks.view().sketch_width();
-  for (int step = 0; step < kSteps && !looks.spent() && !looks.at(at).fit.solved; ++step) {
+  for (int step = 0; step < kSteps && !looks.spent(); ++step) {
+    if (!to_the_last && looks.at(at).fit.solved) break;
     std::vector<std::size_t> fields;
     std::vector<double> numbers;
     std::vector<Assignment> probes{at};
@@ -227,11 +230,71 @@ Assignment named_number(Looks& looks, const Assignment& at, std::size_t field) {
           continue;
         }
       }
-      looks.fields()[field].found.push_back(form.value);
       return named;
     }
   }
-  looks.fields()[field].found.push_back(at[field]);
+  return at;
+}
+
+namespace {
+
+std::vector<std::size_t> unlisted(const Looks& looks, const Assignment& at,
+                                  const std::vector<Field>& all,
+                                  const std::vector<std::size_t>& open) {
+  std::vector<std::size_t> out;
+  for (std::size_t f : open) {
+    if (!all[f].unknown.real || all[f].decided()) continue;
+    const std::vector<json> list = looks.usual(f, at);
+    if (std::find(list.begin(), list.end(), at[f]) == list.end()) out.push_back(f);
+  }
+  return out;
+}
+
+// Values that a fitted number may stand for, nearest first within each kind: usual ones, then
+// simple forms. A fit that is made up for by others may be off by some percent.
+std::vector<json> meant(const Looks& looks, const Assignment& at, std::size_t field) {
+  const double number = at[field].get<double>();
+  std::vector<json> out;
+  auto add = [&](const json& value) {
+    if (value != at[field] && std::find(out.begin(), out.end(), value) == out.end()) {
+      out.push_back(value);
+    }
+  };
+  std::vector<std::pair<double, json>> near;
+  for (const json& value : looks.usual(field, at)) {
+    const double v = value.get<double>();
+    const double apart = std::fabs(v - number) / number;
+    if (v == 0 || apart < kMeant) near.emplace_back(apart, value);
+  }
+  std::stable_sort(near.begin(), near.end(),
+                   [](const auto& a, const auto& b) { return a.first < b.first; });
+  for (const auto& [apart, value] : near) add(value);
+  for (double distance : {1e-6, 1e-5, 1e-4, 1e-3, 1e-2}) {
+    for (const NamedNumber& form : simple_forms(number, distance, looks.spec(at))) add(form.value);
+  }
+  return out;
+}
+
+}  // namespace
+
+Assignment plain_numbers(Looks& looks, Assignment at, const std::vector<std::size_t>& open) {
+  std::vector<std::size_t> numbers = unlisted(looks, at, looks.fields(), open);
+  at = fit_numbers(looks, at, numbers, true).value_or(at);
+  while (!numbers.empty()) {
+    const std::size_t field = numbers.back();
+    numbers.pop_back();
+    for (const json& value : meant(looks, at, field)) {
+      Assignment named = with(at, field, value);
+      named = fit_numbers(looks, named, numbers, true).value_or(named);
+      if (!looks.at(named).fit.solved) continue;
+      if (looks.better(at, named) &&
+          looks.view().separation(looks.predict(at), looks.predict(named)) > kSameNumber) {
+        continue;
+      }
+      at = std::move(named);
+      break;
+    }
+  }
   return at;
 }
 

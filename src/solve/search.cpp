@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdio>
+#include <cstdlib>
 #include <numeric>
 
 #include "solve/numbers.h"
@@ -26,6 +28,8 @@ constexpr std::size_t kPairs = 48, kChains = 4, kLongestChain = 6;
 // Expansions without anything nearer after which a search gives up, and readings that are kept
 // to be expanded.
 constexpr std::size_t kPatience = 400;
+// And where rounding explains the best already, but with fitted numbers.
+constexpr std::size_t kSecondThoughts = 12;
 constexpr std::size_t kMostKept = 4096;
 // Residuals this near to one that was expanded are that one again, in settings that do not matter.
 constexpr double kSameResidual = 0.01;
@@ -59,6 +63,13 @@ double dot(const std::vector<float>& a, const std::vector<float>& b) {
   return static_cast<double>(std::accumulate(sum, sum + 8, 0.0f));
 }
 
+// Whether two digits write it.
+bool is_short(double value) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.1e", value);
+  return std::strtod(text, nullptr) == value;
+}
+
 class Descent {
  public:
   Descent(Looks& looks, const std::vector<std::size_t>& open) : looks_(looks), open_(open) {}
@@ -66,7 +77,9 @@ class Descent {
   Assignment run(const Assignment& start) {
     best_ = start;
     offer(start);
-    for (std::size_t idle = 0; !done() && idle < kPatience && !queue_.empty();) {
+    for (std::size_t idle = 0; !looks_.spent() && !queue_.empty();) {
+      const bool solved = looks_.at(best_).fit.solved;
+      if (solved ? fitted(best_) == 0 || idle >= kSecondThoughts : idle >= kPatience) break;
       const Assignment at = std::move(queue_.begin()->second);
       queue_.erase(queue_.begin());
       const std::vector<float> residual = looks_.sketches({at})[0];
@@ -74,19 +87,28 @@ class Descent {
       if (known(residual)) continue;
       const Assignment was = best_;
       expand(at, residual);
-      idle = looks_.better(best_, was) ? 0 : idle + 1;
+      idle = best_ == was ? idle + 1 : 0;
       if (idle == 1 || idle % 64 == 63) scan(best_);
     }
     return best_;
   }
 
  private:
-  bool done() { return looks_.spent() || looks_.at(best_).fit.solved; }
+  bool done() { return looks_.spent() || (looks_.at(best_).fit.solved && fitted(best_) == 0); }
+
+  // Of two that rounding explains, the one with fewer numbers that nobody would write.
+  bool preferred(const Assignment& a, const Assignment& than) {
+    const bool solved = looks_.at(a).fit.solved;
+    if (solved != looks_.at(than).fit.solved) return solved;
+    if (!solved) return looks_.better(a, than);
+    const double x = fitted(a), y = fitted(than);
+    return x != y ? x < y : looks_.better(a, than);
+  }
 
   void offer(const Assignment& a) {
     const double score = looks_.score(a);
     if (std::isinf(score) && !(a == best_)) return;
-    if (looks_.better(a, best_)) best_ = a;
+    if (preferred(a, best_)) best_ = a;
     queue_.emplace(score + kFitted * fitted(a), a);
     if (queue_.size() > kMostKept) queue_.erase(std::prev(queue_.end()));
   }
@@ -95,7 +117,7 @@ class Descent {
     for (const Assignment& a : all) offer(a);
   }
 
-  // How many real fields have values that no list holds.
+  // How many real fields have values that no list holds; a short decimal counts half.
   double fitted(const Assignment& at) {
     double out = 0;
     for (std::size_t field : open_) {
@@ -103,7 +125,8 @@ class Descent {
       if (!f.unknown.real || f.decided()) continue;
       if (lists_.count(field) == 0) lists_[field] = looks_.usual(field, at);
       const std::vector<json>& list = lists_[field];
-      if (std::find(list.begin(), list.end(), at[field]) == list.end()) ++out;
+      if (std::find(list.begin(), list.end(), at[field]) != list.end()) continue;
+      out += is_short(at[field].get<double>()) ? 0.5 : 1;
     }
     return out;
   }
@@ -174,7 +197,7 @@ class Descent {
 
   void expand(const Assignment& at, const std::vector<float>& residual) {
     std::vector<Move> moves = moves_from(at);
-    if (expanded_.size() % kLargeEvery == 1) exhaust(at);
+    if (expanded_.size() % kLargeEvery == kLargeEvery / 2) exhaust(at);
     std::vector<Assignment> tries;
     for (const Move& move : moves) tries.push_back(move.of(at));
     std::vector<std::vector<float>> sketches = looks_.sketches(tries);

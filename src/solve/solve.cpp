@@ -40,7 +40,7 @@ class Solver {
         unknowns_(unknowns_of(questions(recognition, checkpoint, settings))),
         space_(recognition, checkpoint, settings, unknowns_),
         evidence_(read_evidence(reference, kMostSequences, kMostTokens)) {
-    for (const Unknown& u : unknowns_) fields_.push_back({u, std::nullopt, {}});
+    for (const Unknown& u : unknowns_) fields_.push_back({u, std::nullopt});
     reports_.resize(fields_.size());
   }
 

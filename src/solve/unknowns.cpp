@@ -116,7 +116,7 @@ Values divisors(std::uint64_t n) {
 }
 Values contexts(const ModelSpec& s) {
   Values out = {s.max_position_embeddings};
-  for (std::uint64_t v = 128; v <= 131072; v *= 2) out.emplace_back(v);
+  for (std::uint64_t v = 16; v <= 131072; v *= 2) out.emplace_back(v);
   return out;
 }
 Make only(Values values) {
@@ -137,8 +137,8 @@ const std::vector<Row>& rows() {
       {"rope.scaling", true, 0, 0, only({"none", "linear", "yarn"})},
       {"rope.factor", true, 0.1, 200, only({1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 40.0, 64.0})},
       {"rope.original_max_position_embeddings", true, 0, 0, contexts},
-      {"rope.beta_fast", true, 0, 0, only({32.0, 16.0, 64.0, 8.0, 4.0})},
-      {"rope.beta_slow", true, 0, 0, only({1.0, 2.0, 0.5, 4.0})},
+      {"rope.beta_fast", true, 0, 0, only({32.0, 16.0, 64.0, 4.0})},
+      {"rope.beta_slow", true, 0, 0, only({1.0, 2.0, 0.5})},
       {"rope.mscale", true, 0.01, 10, only({1.0, 0.707, 0.0, 0.8})},
       {"rope.mscale_all_dim", true, 0.01, 10, only({0.0, 1.0, 0.707, 0.8})},
       {"attention.softmax_scale", true, 1e-4, 20, scales},
