@@ -284,10 +284,12 @@ void learn_from_fields(Unknown& setting, const std::vector<std::string>& fields)
     setting.head = setting.head || acts_in_head(path);
     if (setting.group.empty()) setting.group = path.substr(0, path.rfind('.'));
     if (!row.values || !setting.usual_of.empty()) continue;
-    if (setting.real && row.most > 0) {
+    if (setting.real) {
       setting.usual_of = path;
-      setting.least = row.least;
-      setting.most = row.most;
+      if (row.most > 0) {
+        setting.least = row.least;
+        setting.most = row.most;
+      }
     }
     if (setting.endless) {
       setting.usual_of = path;
