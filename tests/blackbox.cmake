@@ -76,12 +76,10 @@ wb_blackbox(verify_export verify_test.py TORCH ARGS Export)
 
 # The gallery: recipes of public layouts against PyTorch witnesses, and every setting wrong once.
 wb_blackbox(gallery gallery_test.py ARGS Agreement)
-# Not run yet: Gallery.test_from_logits_alone and Refusals.test_logits_of_another_model, whose
-# searches take longer than the minute that they are held to.
 wb_blackbox(solve_gallery solve_test.py TORCH ARGS Gallery.test_with_hidden_states)
 wb_blackbox(solve_drafts solve_test.py TORCH ARGS FromADraft)
-wb_blackbox(solve_refusals solve_test.py TORCH ARGS Refusals.test_a_layer_that_does_something_else
-            Refusals.test_another_head Refusals.test_a_reference_of_another_size)
+wb_blackbox(solve_gallery_logits solve_test.py TORCH ARGS Gallery.test_from_logits_alone)
+wb_blackbox(solve_refusals solve_test.py TORCH ARGS Refusals)
 wb_blackbox(gallery_wrong_settings gallery_test.py ARGS WrongSettings)
 
 # Published layouts: golden logits of real MLX, every form they are stored in, and impostors.

@@ -2,8 +2,12 @@
 // rounding makes of the two forms differs by rounding.
 #include "solve/equivalence.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 
+#include "runtime/rope_table.h"
+#include "solve/router_bound.h"
 #include "tensor/read.h"
 
 namespace wb {
@@ -27,6 +31,16 @@ std::string about_norm(const std::string& path, const NormSpec& norm) {
   if (norm.kind == NormKind::none) return "this norm is not there";
   if (path.ends_with("eps_outside_root") && norm.eps == 0) return "the epsilon is 0";
   return "";
+}
+
+bool same_angles(const ModelSpec& a, const ModelSpec& b) {
+  auto equal = [&](std::size_t heads_a, std::size_t heads_b) {
+    const ops::RopeTable x = rope_table(a, heads_a), y = rope_table(b, heads_b);
+    return x.inv_freq == y.inv_freq && x.heads == y.heads && x.magnitude == y.magnitude;
+  };
+  return a.rope.layout == b.rope.layout &&
+         equal(a.attention.num_attention_heads, b.attention.num_attention_heads) &&
+         equal(a.rope_key_heads(), b.rope_key_heads());
 }
 
 std::string about_rope(const std::string& path, const ModelSpec& s) {
@@ -74,6 +88,14 @@ std::string about_bias(const CanonicalModel& model) {
   return seen ? "every expert_bias in the checkpoint is zero" : "";
 }
 
+// A number is lost in f32 when it is at most half a unit in the last place of what it is added to.
+std::string about_divisor(const ModelSpec& a, const ModelSpec& b, const CanonicalModel& model) {
+  const double least = least_divisor(model);
+  if (std::max(a.router.norm_eps, b.router.norm_eps) > 0x1p-25 * least) return "";
+  return fmt::format(
+      "the chosen scores sum to {:.2g} at least, beside which either is lost in f32", least);
+}
+
 std::string about_router(const std::string& path, const ModelSpec& a, const ModelSpec& b,
                          const CanonicalModel& model) {
   if (!any_layer(a, true)) return "no layer is a mixture of experts";
@@ -94,6 +116,7 @@ std::string about_router(const std::string& path, const ModelSpec& a, const Mode
     return "the softmax of the chosen logits sums to 1 already";
   }
   if (path == "router.norm_eps" && !r.norm_topk_prob) return "the weights are not divided";
+  if (path == "router.norm_eps") return about_divisor(a, b, model);
   const bool group = path == "router.n_group" || path == "router.topk_group" ||
                      path == "router.group_score" || path == "router.group_mask";
   if (group && no_groups(a) && no_groups(b)) return "no group is masked";
@@ -152,7 +175,10 @@ std::string why_same(const std::string& path, const CanonicalModel& chosen,
       a.rope.scaling != RopeScaling::longrope) {
     return "it says how long sequences may be, and enters no arithmetic";
   }
-  if (path.starts_with("rope.")) return about_rope(path, a);
+  if (path.starts_with("rope.")) {
+    const std::string why = about_rope(path, a);
+    return why.empty() && same_angles(a, b) ? "every angle of the rotation is the same" : why;
+  }
   if (path.starts_with("router.")) return about_router(path, a, b, chosen);
   if (path == "tie_word_embeddings") return about_tying(chosen, other);
   if (path.starts_with("attention.")) return about_attention(path, a, b);

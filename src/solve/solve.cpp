@@ -291,7 +291,9 @@ class Solver {
     }
     if (!fields_[f].left || fields_[f].left->size() < 2) return;
     const View view(View::Kind::logits, evidence_, kMostSequences, kMostTokens, any);
-    const std::vector<float> chosen = view.predict(*space_.read(at_).decoder, threads_);
+    const Reading mine = space_.read(at_);
+    const std::string& effect = mine.effect;
+    const std::vector<float> chosen = view.predict(*mine.decoder, threads_);
     for (const json& value : *fields_[f].left) {
       if (value == at_[f]) continue;
       Assignment other = at_;
@@ -307,8 +309,18 @@ class Solver {
       const std::string& key = fields_[f].unknown.key;
       const std::vector<FieldDifference> changed =
           compare(out_.model.spec, reading.decoder->spec());
-      if (changed.size() == 1) {
-        same.proof = why_same(changed[0].path, out_.model, space_.model(other));
+      // Whatever differs must be without effect, each thing by itself.
+      const CanonicalModel as_other = space_.model(other);
+      for (const FieldDifference& one : changed) {
+        const std::string why = why_same(one.path, out_.model, as_other);
+        if (why.empty()) {
+          same.proof.clear();
+          break;
+        }
+        same.proof += (same.proof.empty() ? "" : "; ") + why;
+      }
+      if (changed.empty() && reading.effect == effect) {
+        same.proof = "nothing that is computed depends on it";
       }
       if (same.proof.empty()) same.would_tell = what_would_tell(key);
       reports_[f].same.push_back(std::move(same));

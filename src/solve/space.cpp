@@ -64,7 +64,7 @@ void append_raw(std::string& key, const T* values, std::size_t count) {
   key.append(reinterpret_cast<const char*>(values), count * sizeof(T));
 }
 
-std::string effect_of(const Decoder* tensors, const ModelSpec& spec) {
+std::string effect_of(std::uint64_t tensors, const ModelSpec& spec) {
   ModelSpec plain = spec;
   // The scales are f32 where they are used.
   plain.attention.softmax_scale = static_cast<double>(static_cast<float>(spec.scale_nope()));
@@ -183,13 +183,14 @@ CanonicalModel Space::model(const Assignment& assignment) const {
   return apply(recognition_, checkpoint_, settings_, overrides(assignment));
 }
 
-std::shared_ptr<const Decoder> Space::load(const Assignment& assignment) const {
+Space::Applied Space::load(const Assignment& assignment) const {
   const CanonicalModel model = this->model(assignment);
   std::string tensors = fingerprint(model);
   std::uint64_t numbers = 0;
   for (const Loaded& known : loaded_) {
     if (known.tensors == tensors) {
-      return std::make_shared<const Decoder>(known.decoder->with_spec(model.spec));
+      return {std::make_shared<const Decoder>(known.decoder->with_spec(model.spec)), known.number,
+              "", {}};
     }
     numbers += known.decoder->parameters();
   }
@@ -197,8 +198,8 @@ std::shared_ptr<const Decoder> Space::load(const Assignment& assignment) const {
     loaded_.pop_front();
     applied_.clear();
   }
-  loaded_.push_back({std::move(tensors), std::make_shared<const Decoder>(model)});
-  return loaded_.back().decoder;
+  loaded_.push_back({std::move(tensors), std::make_shared<const Decoder>(model), ++sets_});
+  return {loaded_.back().decoder, sets_, "", {}};
 }
 
 Space::Applied Space::applied(const Assignment& assignment) const {
@@ -207,7 +208,7 @@ Space::Applied Space::applied(const Assignment& assignment) const {
   if (it != applied_.end()) return it->second;
   Applied out;
   try {
-    out.decoder = load(assignment);
+    out = load(assignment);
   } catch (const Error& error) {
     if (!rules_out(error.code())) throw;
     out.impossible = error.sentence();
@@ -255,7 +256,7 @@ Reading Space::read(const Assignment& assignment) const {
   try {
     ModelSpec spec = base.decoder->spec();
     set_constants(spec, assignment);
-    return {effect_of(base.decoder.get(), spec),
+    return {effect_of(base.tensors, spec),
             std::make_shared<const Decoder>(base.decoder->with_spec(spec)), "", {}};
   } catch (const Error& error) {
     if (!rules_out(error.code())) throw;

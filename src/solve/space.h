@@ -56,10 +56,12 @@ class Space {
   struct Loaded {
     std::string tensors;  // which tensors these are and what they are made of
     std::shared_ptr<const Decoder> decoder;
+    std::uint64_t number = 0;
   };
   // What the recipe was applied to give for one choice of structural values.
   struct Applied {
     std::shared_ptr<const Decoder> decoder;  // null: these values do not fit the weights
+    std::uint64_t tensors = 0;               // number of the set
     std::string impossible;
     Code code = Code::spec_invalid;
   };
@@ -76,7 +78,7 @@ class Space {
   std::string key_of(const Assignment& assignment, const std::vector<std::size_t>& by) const;
   void trace();
   Applied applied(const Assignment& assignment) const;
-  std::shared_ptr<const Decoder> load(const Assignment& assignment) const;
+  Applied load(const Assignment& assignment) const;
   void set_constants(ModelSpec& spec, const Assignment& assignment) const;
 
   const Recognition& recognition_;
@@ -89,6 +91,7 @@ class Space {
   std::vector<std::pair<std::size_t, std::size_t>> constants_;  // unknown, field's number
   mutable std::mutex mutex_;
   mutable std::deque<Loaded> loaded_;  // the latest sets of tensors
+  mutable std::uint64_t sets_ = 0;     // loaded so far
   mutable std::unordered_map<std::string, Applied> applied_;  // by structural values
   mutable std::vector<KnownField> reached_;  // constants that settings give
   mutable std::vector<Known> limits_;        // of settings that give constants
