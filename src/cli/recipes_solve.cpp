@@ -107,6 +107,7 @@ std::string field_text(const FieldReport& field) {
   }
   out += table(rows, 2, {1});
   if (hidden > 0) out += fmt::format("  and {} more, ruled out\n", hidden);
+  if (field.without_effect) out += "  nothing in the recipe depends on it\n";
   out += same_text(field);
   return out;
 }
@@ -173,6 +174,7 @@ Json document(const Flags& flags, const Solution& s) {
                       {"formula", field.formula},
                       {"stage", field.stage + 1},
                       {"tried", tried},
+                      {"without_effect", field.without_effect},
                       {"same", same}});
   }
   for (const LayerReport& layer : s.layers) {

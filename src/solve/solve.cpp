@@ -23,7 +23,7 @@ constexpr std::size_t kFirstSequences = 8;
 constexpr std::size_t kFewSequences = 2, kFewTokens = 12;
 constexpr std::size_t kManySequences = 4, kManyTokens = 64;
 // Multiply-adds that all stages together may spend searching: half a minute of one core.
-constexpr double kWork = 2.5e11;
+constexpr double kWork = 1.5e11;
 // Of what is left, for a first token: it says little about a router, and what it can't settle,
 // more tokens do.
 constexpr double kFirstShare = 0.25;
@@ -265,6 +265,7 @@ class Solver {
       FieldReport& report = reports_[f];
       report.unknown = fields_[f].unknown;
       report.value = at_[f];
+      report.without_effect = space_.without_effect(f);
       if (at_[f].is_number_float()) {
         report.formula = formula_of(at_[f].get<double>(), out_.model.spec);
       }

@@ -117,6 +117,11 @@ std::vector<std::string> Space::reached_by(std::size_t unknown) const {
   return out;
 }
 
+bool Space::without_effect(std::size_t unknown) const {
+  return unknowns_[unknown].setting && reach_.tensors.count(unknowns_[unknown].key) == 0 &&
+         reached_by(unknown).empty();
+}
+
 // Sorts the unknowns into those that decide tensors and those that are constants of the
 // arithmetic, and notes which constants settings decide.
 void Space::trace() {

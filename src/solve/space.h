@@ -49,6 +49,8 @@ class Space {
   const std::vector<Unknown>& unknowns() const { return unknowns_; }
   // Fields of [model] that a setting reaches, and whether it reaches tensors too.
   std::vector<std::string> reached_by(std::size_t unknown) const;
+  // Whether it is a setting that no field, tensor or condition of the recipe depends on.
+  bool without_effect(std::size_t unknown) const;
   // Whether another value of it may call for other tensors, so that the recipe is applied again.
   bool structural(std::size_t unknown) const { return structural_[unknown]; }
 

@@ -90,7 +90,7 @@ class SolveTest(GalleryTest):
                 continue
             if nameless(truth) and not field["formula"] and same_value(field["value"], truth, FITTED):
                 continue
-            if field["kind"] == "field" and dead(spec, key):
+            if field["kind"] == "field" and dead(spec, key) or field["without_effect"]:
                 continue
             if field["kind"] == "setting" and len(field["same"]) == len(field["tried"]) - 1 and proven:
                 continue  # no value of it changes anything
