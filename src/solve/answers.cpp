@@ -1,6 +1,8 @@
 // The solved recipe: the draft's own text with each open value replaced where it
-// stands. Owns nothing but that; see solve.h.
+// stands, or written as a line of its own where the draft inherits it. Owns nothing but
+// that; see solve.h.
 #include <algorithm>
+#include <optional>
 
 #include "base/error.h"
 #include "recipe/document.h"
@@ -53,30 +55,73 @@ const DocValue* find_path(const DocValue& root, const std::string& path) {
 
 std::string toml_literal(const nlohmann::json& value) { return value.dump(); }
 
+struct Edit {
+  std::size_t begin, end;
+  std::string text;
+};
+
+// The place after the line "[header]", if the text has one.
+std::optional<std::size_t> after_header(const std::string& toml, const std::string& header) {
+  for (std::size_t begin = 0; begin < toml.size();) {
+    const std::size_t end = std::min(toml.find('\n', begin), toml.size());
+    std::string line = toml.substr(begin, end - begin);
+    line.resize(std::min(line.find('#'), line.size()));
+    std::erase_if(line, [](char c) { return c == ' ' || c == '\t' || c == '\r'; });
+    if (line == "[" + header + "]") return std::min(end + 1, toml.size());
+    begin = end + 1;
+  }
+  return std::nullopt;
+}
+
+// A line for a value that the text itself does not have, because it inherits it: within the inline
+// table or below the header that is nearest. Nothing when there is neither.
+std::optional<Edit> new_line(const std::string& toml, const DocValue& root, const std::string& path,
+                             const std::string& literal) {
+  for (std::size_t dot = path.rfind('.'); dot != path.npos && dot > 0;
+       dot = path.rfind('.', dot - 1)) {
+    const std::string table = path.substr(0, dot), key = path.substr(dot + 1);
+    const DocValue* value = find_path(root, table);
+    const std::size_t at = value == nullptr ? toml.size() : offset_of(toml, value->place);
+    if (value != nullptr && value->kind == ValueKind::table && at < toml.size() && toml[at] == '{') {
+      const char* comma = value->members.empty() ? " " : ",";
+      return Edit{at + 1, at + 1, " " + key + " = " + literal + comma};
+    }
+    if (const std::optional<std::size_t> line = after_header(toml, table)) {
+      return Edit{*line, *line, key + " = " + literal + "\n"};
+    }
+  }
+  return std::nullopt;
+}
+
 }  // namespace
 
 std::string with_answers(const std::string& toml, const std::vector<FieldReport>& fields) {
   std::vector<RecipeMistake> mistakes;
   const DocValue root = parse_document(toml, mistakes);
   WB_CHECK(mistakes.empty());
-  struct Edit {
-    std::size_t begin, end;
-    std::string text;
-  };
   std::vector<Edit> edits;
+  std::string model, asks;  // sections that the text does not have
   for (const FieldReport& field : fields) {
-    const std::string path = field.unknown.setting ? "ask." + field.unknown.key + ".default"
-                                                   : "model." + field.unknown.key;
-    const DocValue* value = find_path(root, path);
-    if (value == nullptr) continue;
-    const std::size_t begin = offset_of(toml, value->place);
-    edits.push_back({begin, literal_end(toml, begin), toml_literal(field.value)});
+    const std::string& key = field.unknown.key;
+    const std::string path = field.unknown.setting ? "ask." + key + ".default" : "model." + key;
+    const std::string literal = toml_literal(field.value);
+    if (const DocValue* value = find_path(root, path)) {
+      const std::size_t begin = offset_of(toml, value->place);
+      edits.push_back({begin, literal_end(toml, begin), literal});
+    } else if (std::optional<Edit> line = new_line(toml, root, path, literal)) {
+      edits.push_back(std::move(*line));
+    } else if (field.unknown.setting) {
+      asks += "\n[ask." + key + "]\ndefault = " + literal + "\n";
+    } else {
+      model += key + " = " + literal + "\n";
+    }
   }
-  std::sort(edits.begin(), edits.end(),
-            [](const Edit& a, const Edit& b) { return a.begin > b.begin; });
+  std::stable_sort(edits.begin(), edits.end(),
+                   [](const Edit& a, const Edit& b) { return a.begin > b.begin; });
   std::string out = toml;
   for (const Edit& e : edits) out.replace(e.begin, e.end - e.begin, e.text);
-  return out;
+  if (!out.empty() && out.back() != '\n') out += '\n';
+  return out + (model.empty() ? "" : "\n[model]\n" + model) + asks;
 }
 
 }  // namespace wb

@@ -83,15 +83,20 @@ class Solver {
   Assignment fitting_start() const {
     const Assignment usual = first_values();
     std::set<std::string> seen;
-    if (std::optional<Assignment> found = fit(usual, usual, space_.read(usual), seen)) {
+    Reading furthest = space_.read(usual);
+    if (std::optional<Assignment> found = fit(usual, usual, furthest, seen, furthest)) {
       return *found;
     }
-    space_.model(usual);  // throws what is wrong with the usual values
-    WB_BUG("a reading that cannot be run was applied");
+    throw Error(furthest.code,
+                "no values of what the recipe leaves open fit this checkpoint; of " +
+                    std::to_string(1 + seen.size()) + " that were tried, the nearest says: " +
+                    furthest.impossible)
+        .advice("Correct the recipe's [dims], [shapes] or [tensors], or give a setting that is known "
+                "with --set.");
   }
 
-  std::optional<Assignment> fit(const Assignment& at, const Assignment& usual,
-                                const Reading& reading, std::set<std::string>& seen) const {
+  std::optional<Assignment> fit(const Assignment& at, const Assignment& usual, Reading reading,
+                                std::set<std::string>& seen, Reading& furthest) const {
     if (reading.decoder != nullptr) return at;
     const ModelSpec spec = space_.stated(at);
     for (std::size_t u = 0; u < unknowns_.size(); ++u) {
@@ -104,7 +109,8 @@ class Solver {
         }
         const Reading better = space_.read(next);
         if (better.decoder == nullptr && !further(better, reading)) continue;
-        if (std::optional<Assignment> found = fit(next, usual, better, seen)) return found;
+        if (better.decoder == nullptr && further(better, furthest)) furthest = better;
+        if (std::optional<Assignment> found = fit(next, usual, better, seen, furthest)) return found;
       }
     }
     return std::nullopt;
