@@ -91,8 +91,14 @@ struct Decoder::Impl {
 
   // Another description of the same tensors: constants alone are set again.
   Impl(const Impl& of, const ModelSpec& with)
-      : spec(with), kernels(of.kernels), held(of.held), weights(*held), blocks(of.blocks),
-        norm(of.norm), head(of.head), mtp(of.mtp) {
+      : spec(with),
+        kernels(of.kernels),
+        held(of.held),
+        weights(*held),
+        blocks(of.blocks),
+        norm(of.norm),
+        head(of.head),
+        mtp(of.mtp) {
     q_rope = rope_table(spec, spec.attention.num_attention_heads);
     k_rope = rope_table(spec, spec.rope_key_heads());
     for (BoundBlock& block : blocks) rebind_block(block, spec);

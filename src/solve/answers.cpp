@@ -82,7 +82,8 @@ std::optional<Edit> new_line(const std::string& toml, const DocValue& root, cons
     const std::string table = path.substr(0, dot), key = path.substr(dot + 1);
     const DocValue* value = find_path(root, table);
     const std::size_t at = value == nullptr ? toml.size() : offset_of(toml, value->place);
-    if (value != nullptr && value->kind == ValueKind::table && at < toml.size() && toml[at] == '{') {
+    if (value != nullptr && value->kind == ValueKind::table && at < toml.size() &&
+        toml[at] == '{') {
       const char* comma = value->members.empty() ? " " : ",";
       return Edit{at + 1, at + 1, " " + key + " = " + literal + comma};
     }

@@ -92,8 +92,8 @@ std::string about_bias(const CanonicalModel& model) {
 std::string about_divisor(const ModelSpec& a, const ModelSpec& b, const CanonicalModel& model) {
   const double least = least_divisor(model);
   if (std::max(a.router.norm_eps, b.router.norm_eps) > 0x1p-25 * least) return "";
-  return fmt::format(
-      "the chosen scores sum to {:.2g} at least, beside which either is lost in f32", least);
+  return fmt::format("the chosen scores sum to {:.2g} at least, beside which either is lost in f32",
+                     least);
 }
 
 std::string about_router(const std::string& path, const ModelSpec& a, const ModelSpec& b,

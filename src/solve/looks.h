@@ -48,7 +48,7 @@ class Looks {
   std::vector<nlohmann::json> values(std::size_t field, const Assignment& at) const;
   // The same without a value that minimisation found.
   std::vector<nlohmann::json> usual(std::size_t field, const Assignment& at) const;
-  ModelSpec spec(const Assignment& at) const;            // of a reading that is possible
+  ModelSpec spec(const Assignment& at) const;              // of a reading that is possible
   std::vector<float> predict(const Assignment& at) const;  // likewise
 
   const View& view() const { return view_; }
@@ -66,8 +66,8 @@ class Looks {
   unsigned threads_;
   double& work_;
   std::size_t count_ = 0;
-  std::unordered_map<std::string, Look> seen_;       // by assignment
-  std::unordered_map<std::string, Fit> computed_;    // by Reading::effect
+  std::unordered_map<std::string, Look> seen_;     // by assignment
+  std::unordered_map<std::string, Fit> computed_;  // by Reading::effect
 };
 
 }  // namespace wb

@@ -12,9 +12,9 @@ namespace {
 using nlohmann::json;
 
 constexpr int kScan = 41, kGolden = 42;
-constexpr double kProbe = 1e-3;       // of the logarithm, for slopes: far above f32's rounding
-constexpr double kWidestStep = 1.0;   // of a logarithm at once
-constexpr double kLeastGain = 0.1;    // share of the squared residual that one number must explain
+constexpr double kProbe = 1e-3;      // of the logarithm, for slopes: far above f32's rounding
+constexpr double kWidestStep = 1.0;  // of a logarithm at once
+constexpr double kLeastGain = 0.1;   // share of the squared residual that one number must explain
 constexpr int kSteps = 12, kHalvings = 5;
 constexpr std::size_t kMostNumbers = 4;  // that move together
 // How far (relative) a usual value may be from a number that was fitted in its place.
@@ -160,7 +160,8 @@ std::optional<Assignment> fit_numbers(Looks& looks, const Assignment& start,
         continue;
       }
       Vector column = weighted(sketches[c + 1], weights, width);
-      for (std::size_t i = 0; i < column.size(); ++i) column[i] = (residual[i] - column[i]) / kProbe;
+      for (std::size_t i = 0; i < column.size(); ++i)
+        column[i] = (residual[i] - column[i]) / kProbe;
       columns.push_back(std::move(column));
     }
     const Picked picked = pick(columns, residual);

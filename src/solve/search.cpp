@@ -206,7 +206,8 @@ class Descent {
     const std::vector<float> target = weigh(residual, residual);
     for (std::size_t i = 0; i < moves.size(); ++i) {
       if (sketches[i].empty()) continue;
-      for (std::size_t j = 0; j < residual.size(); ++j) sketches[i][j] = residual[j] - sketches[i][j];
+      for (std::size_t j = 0; j < residual.size(); ++j)
+        sketches[i][j] = residual[j] - sketches[i][j];
       moves[i].effect = weigh(sketches[i], residual);
       moves[i].gain = dot(moves[i].effect, target);
       moves[i].square = dot(moves[i].effect, moves[i].effect);
@@ -248,8 +249,8 @@ class Descent {
     const double usual = std::max(sorted[sorted.size() / 2], 1e-30);
     std::vector<float> out(sketch.size());
     for (std::size_t i = 0; i < sketch.size(); ++i) {
-      out[i] = static_cast<float>(static_cast<double>(sketch[i]) /
-                                  std::sqrt(rows[i / width] + usual));
+      out[i] =
+          static_cast<float>(static_cast<double>(sketch[i]) / std::sqrt(rows[i / width] + usual));
     }
     return out;
   }
@@ -330,8 +331,8 @@ class Descent {
   Looks& looks_;
   const std::vector<std::size_t>& open_;
   Assignment best_;
-  std::multimap<double, Assignment> queue_;             // by score
-  std::map<std::size_t, std::vector<json>> lists_;      // of real fields
+  std::multimap<double, Assignment> queue_;                      // by score
+  std::map<std::size_t, std::vector<json>> lists_;               // of real fields
   std::vector<std::pair<std::vector<float>, double>> expanded_;  // residuals and their squares
 };
 

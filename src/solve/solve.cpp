@@ -87,12 +87,12 @@ class Solver {
     if (std::optional<Assignment> found = fit(usual, usual, furthest, seen, furthest)) {
       return *found;
     }
-    throw Error(furthest.code,
-                "no values of what the recipe leaves open fit this checkpoint; of " +
-                    std::to_string(1 + seen.size()) + " that were tried, the nearest says: " +
-                    furthest.impossible)
-        .advice("Correct the recipe's [dims], [shapes] or [tensors], or give a setting that is known "
-                "with --set.");
+    throw Error(furthest.code, "no values of what the recipe leaves open fit this checkpoint; of " +
+                                   std::to_string(1 + seen.size()) +
+                                   " that were tried, the nearest says: " + furthest.impossible)
+        .advice(
+            "Correct the recipe's [dims], [shapes] or [tensors], or give a setting that is known "
+            "with --set.");
   }
 
   std::optional<Assignment> fit(const Assignment& at, const Assignment& usual, Reading reading,
@@ -110,7 +110,8 @@ class Solver {
         const Reading better = space_.read(next);
         if (better.decoder == nullptr && !further(better, reading)) continue;
         if (better.decoder == nullptr && further(better, furthest)) furthest = better;
-        if (std::optional<Assignment> found = fit(next, usual, better, seen, furthest)) return found;
+        if (std::optional<Assignment> found = fit(next, usual, better, seen, furthest))
+          return found;
       }
     }
     return std::nullopt;

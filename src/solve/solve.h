@@ -27,9 +27,9 @@ struct StageReport {
 struct FieldReport {
   Unknown unknown;
   nlohmann::json value;
-  std::string formula;       // "qk_nope_head_dim^-0.5"; "" when the value is no formula
-  std::size_t stage = 0;     // where `tried` was measured
-  std::vector<Tried> tried;  // every value that was in question there, `value` among them
+  std::string formula;          // "qk_nope_head_dim^-0.5"; "" when the value is no formula
+  std::size_t stage = 0;        // where `tried` was measured
+  std::vector<Tried> tried;     // every value that was in question there, `value` among them
   bool without_effect = false;  // a setting that nothing of the recipe depends on
   // For each value that is as near: why it computes the same, or what would tell.
   struct Same {

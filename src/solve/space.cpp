@@ -194,8 +194,10 @@ Space::Applied Space::load(const Assignment& assignment) const {
   std::uint64_t numbers = 0;
   for (const Loaded& known : loaded_) {
     if (known.tensors == tensors) {
-      return {std::make_shared<const Decoder>(known.decoder->with_spec(model.spec)), known.number,
-              "", {}};
+      return {std::make_shared<const Decoder>(known.decoder->with_spec(model.spec)),
+              known.number,
+              "",
+              {}};
     }
     numbers += known.decoder->parameters();
   }
@@ -262,7 +264,9 @@ Reading Space::read(const Assignment& assignment) const {
     ModelSpec spec = base.decoder->spec();
     set_constants(spec, assignment);
     return {effect_of(base.tensors, spec),
-            std::make_shared<const Decoder>(base.decoder->with_spec(spec)), "", {}};
+            std::make_shared<const Decoder>(base.decoder->with_spec(spec)),
+            "",
+            {}};
   } catch (const Error& error) {
     if (!rules_out(error.code())) throw;
     return {"", nullptr, error.sentence(), error.code()};

@@ -88,15 +88,15 @@ class Space {
   const std::map<std::string, std::string>& settings_;
   const std::vector<Unknown>& unknowns_;
   const Reach reach_;
-  std::vector<bool> structural_;                              // by unknown
-  std::vector<std::size_t> shaping_;                          // the structural unknowns
+  std::vector<bool> structural_;                                // by unknown
+  std::vector<std::size_t> shaping_;                            // the structural unknowns
   std::vector<std::pair<std::size_t, std::size_t>> constants_;  // unknown, field's number
   mutable std::mutex mutex_;
-  mutable std::deque<Loaded> loaded_;  // the latest sets of tensors
-  mutable std::uint64_t sets_ = 0;     // loaded so far
+  mutable std::deque<Loaded> loaded_;                         // the latest sets of tensors
+  mutable std::uint64_t sets_ = 0;                            // loaded so far
   mutable std::unordered_map<std::string, Applied> applied_;  // by structural values
-  mutable std::vector<KnownField> reached_;  // constants that settings give
-  mutable std::vector<Known> limits_;        // of settings that give constants
+  mutable std::vector<KnownField> reached_;                   // constants that settings give
+  mutable std::vector<Known> limits_;                         // of settings that give constants
 };
 
 }  // namespace wb

@@ -134,6 +134,7 @@ const std::vector<Row>& rows() {
   static const std::vector<Row> table = {
       {"rope.layout", true, 0, 0, nullptr},
       {"rope.base", true, 10, 1e9, bases},
+      {"rope.span", true, 0, 0, nullptr},
       {"rope.scaling", true, 0, 0, only({"none", "linear", "yarn"})},
       {"rope.factor", true, 0.1, 200, only({1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 40.0, 64.0})},
       {"rope.original_max_position_embeddings", true, 0, 0, contexts},
@@ -146,6 +147,7 @@ const std::vector<Row>& rows() {
       {"attention.rope_key_from", true, 0, 0, nullptr},
       {"attention.rope_key_factor", true, 1e-4, 1e4, key_factors},
       {"attention.rope_keys", true, 0, 0, nullptr},
+      {"attention.head_norm_part", true, 0, 0, nullptr},
       {"attention.kv_latent_factor", false, 1e-3, 1e3, latent_factors},
       {"attention.q_norm.eps", true, 1e-13, 0.1, epsilons},
       {"attention.q_norm.eps_outside_root", true, 0, 0, nullptr},
@@ -163,6 +165,10 @@ const std::vector<Row>& rows() {
       {"moe.shared_scale", false, 1e-3, 1e3, shared_scales},
       {"moe.first_k_dense_replace", false, 0, 0,
        [](const ModelSpec& s) { return wholes(0, s.num_hidden_layers); }},
+      {"moe.moe_layer_offset", false, 0, 0,
+       [](const ModelSpec& s) {
+         return wholes(0, std::max<std::uint64_t>(1, s.num_hidden_layers) - 1);
+       }},
       {"moe.moe_layer_freq", false, 0, 0,
        [](const ModelSpec& s) {
          return wholes(1, std::max<std::uint64_t>(1, s.num_hidden_layers));
@@ -171,11 +177,16 @@ const std::vector<Row>& rows() {
        [](const ModelSpec& s) {
          return wholes(1, std::clamp<std::uint64_t>(s.moe.n_routed_experts, 1, 64));
        }},
+      {"max_position_embeddings", false, 0, 0, contexts},
       // Tied first: where the weights allow it, the two are one matrix.
       {"tie_word_embeddings", false, 0, 0, only({true, false})},
       {"router.score", false, 0, 0, nullptr},
       {"router.expert_bias", false, 0, 0, nullptr},
       {"router.norm_topk_prob", false, 0, 0, nullptr},
+      {"router.norm_min", false, 1e-21, 1e3, only({0.0, 1e-12, 1e-9, 1e-6, 1.0})},
+      // None, and those that public code has.
+      {"router.logit_clamp", false, 0, 0, only({json::array(), json::array({-50.0, 50.0})})},
+      {"router.weight_clamp", false, 0, 0, only({json::array(), json::array({1e-8, 1.0})})},
       {"router.norm_eps", false, 1e-21, 1, only({0.0, 1e-20, 1e-6, 1e-8, 1e-9, 1e-12})},
       {"router.routed_scaling_factor", false, 1e-3, 1e3, routed_factors},
       {"router.n_group", false, 0, 0,

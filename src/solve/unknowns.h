@@ -17,7 +17,7 @@ struct Unknown {
   std::string help;
   std::vector<nlohmann::json> listed;  // the recipe's own candidates; empty = the usual values
   bool endless = false;  // a setting of whole numbers that the recipe gives no upper limit
-  std::string usual_of;                // and then also the usual values of this field
+  std::string usual_of;  // and then also the usual values of this field
   // Without effect on the first token of a sequence, which attends to itself alone: it only turns
   // or weighs queries and keys.
   bool later = false;
