@@ -9,6 +9,7 @@
 #include "model/canonical.h"
 #include "model/exact_class.h"
 #include "model/spec.h"
+#include "model/spec_values.h"
 
 namespace wb {
 namespace {
@@ -108,6 +109,40 @@ TEST(Spec, EveryFieldIsCarried) {
     }
     EXPECT_GE(changed, 1u) << field.path;
   }
+}
+
+// A field is a constant of the arithmetic only if no value of it changes a tensor.
+TEST(Spec, ConstantsChangeNoTensor) {
+  auto shapes = [](const ModelSpec& spec) {
+    std::map<std::string, Shape> out;
+    for (const CanonicalTensor& t : canonical_tensors(spec)) out[t.name] = t.shape;
+    return out;
+  };
+  const ModelSpec spec = reference();
+  std::size_t constants = 0;
+  for (const FieldInfo& field : spec_fields()) {
+    const std::size_t number = field_number(field.path);
+    std::vector<json> values(field.enum_values.begin(), field.enum_values.end());
+    if (field.kind == FieldKind::boolean) values = {true, false};
+    if (field.kind == FieldKind::integer) values = {1, 3};
+    if (field.kind == FieldKind::real) values = {0.5};
+    if (field.kind == FieldKind::reals) values.push_back(json::array({1.0, 2.0}));
+    for (const json& value : values) {
+      ModelSpec other = spec, by_path = spec;
+      set_field(other, number, value);
+      set_field(by_path, field.path, value);
+      EXPECT_EQ(to_json(other), to_json(by_path));
+      EXPECT_EQ(field_value(other, number), value);
+      const bool changed = !compare(spec, other).empty();
+      const bool rope = field.path.starts_with("rope.");
+      EXPECT_EQ(bytes_but_rope(spec) != bytes_but_rope(other), changed && !rope) << field.path;
+      EXPECT_EQ(same_tensors(spec, other), !changed || !shapes_tensors(field.path)) << field.path;
+      if (shapes_tensors(field.path)) continue;
+      ++constants;
+      EXPECT_EQ(shapes(spec), shapes(other)) << field.path;
+    }
+  }
+  EXPECT_GE(constants, 30u);
 }
 
 TEST(Spec, ExactConfigKeysAreUniqueAndComeBack) {

@@ -30,6 +30,55 @@ class Reference : public ::testing::TestWithParam<const char*> {
   CanonicalModel model;
 };
 
+// Each step run alone, from the states that PyTorch had before it.
+TEST_P(Reference, StepsRunAloneAreTorchs) {
+  const Decoder decoder(model);
+  const std::vector<std::uint32_t> tokens = tokens_of(golden);
+  std::vector<float> h = decoder.embed(tokens), middle;
+  for (std::size_t l = 0; l < model.spec.num_hidden_layers; ++l) {
+    const std::vector<float> before = h;
+    decoder.run_layer(l, h, 1, &middle);
+    h = values(golden, "hidden." + std::to_string(l));
+    std::vector<float> again = before;
+    decoder.run_layer(l, again, 2);
+    EXPECT_LE(max_difference(again, h), kBound) << l;
+    EXPECT_EQ(middle.size(), h.size());
+    EXPECT_GT(max_difference(middle, h), kBound) << l;
+  }
+  EXPECT_LE(max_difference(decoder.run_head(h, 1), values(golden, "logits")), kBound);
+}
+
+// Other constants on the same weights: bit for bit what a decoder made for them computes.
+TEST_P(Reference, WithSpecIsADecoderOfThatSpec) {
+  const Decoder decoder(model);
+  const std::vector<std::uint32_t> tokens = tokens_of(golden);
+  const std::vector<float> was = decoder.forward(tokens).logits;
+  void (*changes[])(ModelSpec&) = {
+      [](ModelSpec& s) { s.norm.eps = 0.1; },
+      [](ModelSpec& s) { s.norm.eps_outside_root = !s.norm.eps_outside_root; },
+      [](ModelSpec& s) { s.moe.routed.activation = Activation::relu; },
+      [](ModelSpec& s) { s.moe.shared.activation = Activation::gelu_erf; },
+      [](ModelSpec& s) { s.attention.softmax_scale = 0.7; },
+      [](ModelSpec& s) { s.attention.kv_latent_factor = 3; },
+      [](ModelSpec& s) { s.rope.base = 50; },
+      [](ModelSpec& s) { s.rope.layout = RopeLayout::interleaved; },
+      [](ModelSpec& s) { s.router.score = RouterScore::sigmoid; },
+      [](ModelSpec& s) { s.router.routed_scaling_factor = 2; }};
+  std::size_t felt = 0;
+  for (auto change : changes) {
+    CanonicalModel other = model;
+    change(other.spec);
+    const std::vector<float> logits = decoder.with_spec(other.spec).forward(tokens).logits;
+    EXPECT_EQ(logits, Decoder(other).forward(tokens).logits);
+    felt += logits != was ? 1 : 0;
+  }
+  EXPECT_GE(felt, 8u);  // of the ten; a variant may lack shared experts or the norm's effect
+  EXPECT_EQ(decoder.forward(tokens).logits, was);
+  ModelSpec wider = model.spec;
+  wider.num_hidden_layers += 1;
+  EXPECT_THROW(decoder.with_spec(wider), Error);
+}
+
 TEST_P(Reference, LogitsHiddenStatesAndHeadsAreTorchs) {
   for (ops::Kernels kernels : {ops::Kernels::plain, ops::Kernels::fast}) {
     const Decoder decoder(model, {kernels, 0});
