@@ -5,6 +5,8 @@
 #include <cmath>
 #include <numeric>
 
+#include "solve/formulas.h"
+
 namespace wb {
 
 namespace {
@@ -127,6 +129,41 @@ Assignment moved(const Assignment& at, const std::vector<std::size_t>& fields,
   return out;
 }
 
+// The residual of `at`, weighted, and its slope in the logarithm of each of `real` that has one.
+struct Slopes {
+  std::vector<std::size_t> fields;
+  std::vector<double> numbers;  // of each field
+  std::vector<Vector> columns;  // likewise
+  Vector residual;              // empty where `at` overflows
+};
+Slopes slopes(Looks& looks, const Assignment& at, const std::vector<std::size_t>& real) {
+  const std::size_t width = looks.view().sketch_width();
+  Slopes out;
+  std::vector<Assignment> probes{at};
+  for (std::size_t f : real) {
+    const double number = number_of(looks, at, f, looks.fields()[f].unknown);
+    if (number <= 0) continue;
+    out.fields.push_back(f);
+    out.numbers.push_back(number);
+    probes.push_back(with(at, f, number * std::exp(kProbe)));
+  }
+  const std::vector<std::vector<float>> sketches = looks.sketches(probes);
+  if (sketches[0].empty()) return out;
+  const Vector weights = row_weights(sketches[0], width);
+  out.residual = weighted(sketches[0], weights, width);
+  for (std::size_t c = 0; c < out.fields.size(); ++c) {
+    Vector column(out.residual.size(), 0.0);
+    if (!sketches[c + 1].empty()) {
+      const Vector probed = weighted(sketches[c + 1], weights, width);
+      for (std::size_t i = 0; i < column.size(); ++i) {
+        column[i] = (out.residual[i] - probed[i]) / kProbe;
+      }
+    }
+    out.columns.push_back(std::move(column));
+  }
+  return out;
+}
+
 }  // namespace
 
 std::optional<Assignment> fit_numbers(Looks& looks, const Assignment& start,
@@ -136,44 +173,19 @@ std::optional<Assignment> fit_numbers(Looks& looks, const Assignment& start,
     if (looks.fields()[f].unknown.real && !looks.fields()[f].decided()) real.push_back(f);
   }
   Assignment at = start;
-  const std::size_t width = looks.view().sketch_width();
-  for (int step = 0; step < kSteps && !looks.spent(); ++step) {
+  bool nearer = !real.empty();
+  for (int step = 0; step < kSteps && nearer && !looks.spent(); ++step) {
     if (!to_the_last && looks.at(at).fit.solved) break;
-    std::vector<std::size_t> fields;
-    std::vector<double> numbers;
-    std::vector<Assignment> probes{at};
-    for (std::size_t f : real) {
-      const double number = number_of(looks, at, f, looks.fields()[f].unknown);
-      if (number <= 0) continue;
-      fields.push_back(f);
-      numbers.push_back(number);
-      probes.push_back(with(at, f, number * std::exp(kProbe)));
-    }
-    const std::vector<std::vector<float>> sketches = looks.sketches(probes);
-    if (sketches[0].empty()) break;
-    const Vector weights = row_weights(sketches[0], width);
-    const Vector residual = weighted(sketches[0], weights, width);
-    std::vector<Vector> columns;
-    for (std::size_t c = 0; c < fields.size(); ++c) {
-      if (sketches[c + 1].empty()) {
-        columns.emplace_back(residual.size(), 0.0);
-        continue;
-      }
-      Vector column = weighted(sketches[c + 1], weights, width);
-      for (std::size_t i = 0; i < column.size(); ++i)
-        column[i] = (residual[i] - column[i]) / kProbe;
-      columns.push_back(std::move(column));
-    }
-    const Picked picked = pick(columns, residual);
-    if (picked.columns.empty()) break;
-    bool nearer = false;
-    double share = 1;
-    for (int halving = 0; halving < kHalvings && !nearer; ++halving, share /= 2) {
-      Assignment next = moved(at, fields, numbers, picked, share, looks.fields());
+    const Slopes s = slopes(looks, at, real);
+    if (s.residual.empty()) break;
+    const Picked picked = pick(s.columns, s.residual);
+    nearer = false;
+    double share = picked.columns.empty() ? 0 : 1;
+    for (int halving = 0; halving < kHalvings && share > 0 && !nearer; ++halving, share /= 2) {
+      Assignment next = moved(at, s.fields, s.numbers, picked, share, looks.fields());
       nearer = looks.better(next, at);
       if (nearer) at = std::move(next);
     }
-    if (!nearer) break;
   }
   if (!looks.better(at, start)) return std::nullopt;
   return at;

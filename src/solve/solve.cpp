@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/threads.h"
 #include "solve/equivalence.h"
+#include "solve/formulas.h"
 #include "solve/search.h"
 
 namespace wb {

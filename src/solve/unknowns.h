@@ -39,15 +39,4 @@ void learn_from_fields(Unknown& setting, const std::vector<std::string>& fields)
 // Never empty.
 std::vector<nlohmann::json> values_to_try(const Unknown& unknown, const ModelSpec& spec);
 
-// A number with the formula that it is, e.g. {0.25, "qk_nope_head_dim^-0.5"} or {2.5, "2.5"}.
-struct NamedNumber {
-  double value;
-  std::string text;
-};
-// Simple forms within `distance` (relative) of `value`, simplest first: short decimals, small
-// fractions, powers of the model's dimensions.
-std::vector<NamedNumber> simple_forms(double value, double distance, const ModelSpec& spec);
-// The formula in the dimensions that `value` is to f64 rounding; "" when none.
-std::string formula_of(double value, const ModelSpec& spec);
-
 }  // namespace wb

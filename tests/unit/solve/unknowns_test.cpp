@@ -8,6 +8,8 @@
 #include <cmath>
 #include <set>
 
+#include "solve/formulas.h"
+
 namespace wb {
 namespace {
 
