@@ -104,6 +104,22 @@ TEST(Space, AValueThatDoesNotFitIsASentence) {
   }
 }
 
+// A limit that hangs on another setting is asked for each pair, though both values were seen.
+TEST(Space, LimitsThatHangOnOtherSettingsHold) {
+  const Draft d("smol-deepseek", {{"max     = \"n_routed_experts\"",
+                                   "max     = \"if(rope_theta > 50000.0, n_routed_experts, 2)\""}});
+  const std::vector<Unknown> all = unknowns(d);
+  const Space space(d.recognition, d.checkpoint, d.settings, all);
+  auto read = [&](double theta, int k) {
+    return space.read(
+        with(with(truth(all), place(all, "rope_theta"), theta), place(all, "top_k_experts"), k));
+  };
+  EXPECT_NE(read(1e5, 3).decoder, nullptr);
+  EXPECT_NE(read(1e4, 2).decoder, nullptr);
+  EXPECT_EQ(read(1e4, 3).decoder, nullptr);
+  EXPECT_NE(read(1e5, 2).decoder, nullptr);
+}
+
 TEST(View, SketchesAreLinearAndKeepLengths) {
   const Draft d = smol();
   const std::vector<Unknown> all = unknowns(d);
