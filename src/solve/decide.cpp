@@ -171,11 +171,11 @@ std::vector<std::vector<Tried>> table(Looks& looks, const Assignment& at,
         row.as = TriedAs::chosen;
       } else if (!seen.impossible.empty()) {
         row.as = TriedAs::impossible;
-      } else if (solved && seen.fit.solved &&
-                 looks.view().separation(base, looks.predict(tries[i])) <= kCertain) {
-        row.as = TriedAs::same;
-      } else if (!solved && looks.predict(tries[i]) == base) {
-        row.as = TriedAs::same;
+      } else {
+        const bool near = solved ? seen.fit.solved && looks.view().separation(
+                                                          base, looks.predict(tries[i])) <= kCertain
+                                 : looks.predict(tries[i]) == base;
+        if (near) row.as = TriedAs::same;
       }
       rows.push_back(std::move(row));
     }

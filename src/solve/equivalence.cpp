@@ -6,7 +6,7 @@
 
 #include <algorithm>
 
-#include "runtime/rope_table.h"
+#include "runtime/terms.h"
 #include "solve/router_bound.h"
 #include "tensor/read.h"
 

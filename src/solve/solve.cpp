@@ -85,7 +85,7 @@ class Solver {
     const Assignment usual = first_values();
     std::set<std::string> seen;
     Reading furthest = space_.read(usual);
-    if (std::optional<Assignment> found = fit(usual, usual, furthest, seen, furthest)) {
+    if (std::optional<Assignment> found = fit(usual, usual, Reading(furthest), seen, furthest)) {
       return *found;
     }
     throw Error(furthest.code, "no values of what the recipe leaves open fit this checkpoint; of " +
@@ -96,8 +96,9 @@ class Solver {
             "with --set.");
   }
 
-  std::optional<Assignment> fit(const Assignment& at, const Assignment& usual, Reading reading,
-                                std::set<std::string>& seen, Reading& furthest) const {
+  std::optional<Assignment> fit(const Assignment& at, const Assignment& usual,
+                                const Reading& reading, std::set<std::string>& seen,
+                                Reading& furthest) const {
     if (reading.decoder != nullptr) return at;
     const ModelSpec spec = space_.stated(at);
     for (std::size_t u = 0; u < unknowns_.size(); ++u) {
