@@ -4,6 +4,8 @@
 #include <pthread.h>
 #include <sched.h>
 
+#include <utility>
+
 #include "base/threads.h"
 
 namespace wb::engine {
