@@ -5,8 +5,8 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <set>
 #include <system_error>
+#include <unordered_set>
 
 #include "base/checked.h"
 #include "base/error.h"
@@ -168,7 +168,7 @@ std::uint64_t Checkpoint::total_bytes() const {
 }
 
 std::uint64_t Checkpoint::stored_bytes() const {
-  std::set<std::uint64_t> counted;
+  std::unordered_set<std::uint64_t> counted;
   std::uint64_t total = 0;
   for (const SourceTensor& t : tensors) {
     if (counted.insert(t.storage_id).second) {
@@ -178,15 +178,29 @@ std::uint64_t Checkpoint::stored_bytes() const {
   return total;
 }
 
+void order_by_name(std::vector<SourceTensor>& tensors) {
+  const auto less = [](const SourceTensor& a, const SourceTensor& b) { return a.name < b.name; };
+  if (std::is_sorted(tensors.begin(), tensors.end(), less)) return;
+  // Through pointers: an entry is much larger than one.
+  std::vector<SourceTensor*> order;
+  order.reserve(tensors.size());
+  for (SourceTensor& tensor : tensors) order.push_back(&tensor);
+  std::stable_sort(order.begin(), order.end(),
+                   [&](const SourceTensor* a, const SourceTensor* b) { return less(*a, *b); });
+  std::vector<SourceTensor> sorted;
+  sorted.reserve(tensors.size());
+  for (SourceTensor* tensor : order) sorted.push_back(std::move(*tensor));
+  tensors = std::move(sorted);
+}
+
 void sort_tensors(Checkpoint& checkpoint) {
   auto& tensors = checkpoint.tensors;
-  std::sort(tensors.begin(), tensors.end(),
-            [](const SourceTensor& a, const SourceTensor& b) { return a.name < b.name; });
+  order_by_name(tensors);
   const auto twin = std::adjacent_find(
       tensors.begin(), tensors.end(),
       [](const SourceTensor& a, const SourceTensor& b) { return a.name == b.name; });
   if (twin == tensors.end()) return;
-  const std::string& other = std::next(twin)->file;
+  const std::string other(std::next(twin)->file);
   throw Error(Code::tensor_name,
               "the name occurs twice" + (other == twin->file ? "" : ", again in " + other))
       .file(twin->file)

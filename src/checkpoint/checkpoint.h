@@ -21,7 +21,7 @@ std::string_view name(Container container);
 struct SourceTensor {
   std::string name;  // full path in the file, dict keys joined by '.'
   Tensor tensor;
-  std::string file;                  // the file that holds its bytes
+  std::string_view file;             // path of the one of Checkpoint::files that holds its bytes
   std::uint64_t storage_id;          // equal for tensors that view one storage
   std::uint64_t storage_bytes = 0;   // size of that whole storage
   std::uint64_t storage_offset = 0;  // elements

@@ -31,7 +31,9 @@ bool is_torch_legacy(Bytes bytes);
 // Whether the bytes can be meant as a safetensors file, right or wrong.
 bool is_safetensors(Bytes bytes);
 
-// Sorts by name. Throws Code::tensor_name when a name occurs twice, naming both files.
+// By name, those of one name in the order that they had.
+void order_by_name(std::vector<SourceTensor>& tensors);
+// The same. Throws Code::tensor_name when a name occurs twice, naming both files.
 void sort_tensors(Checkpoint& checkpoint);
 
 }  // namespace wb

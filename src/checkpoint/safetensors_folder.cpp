@@ -2,12 +2,15 @@
 // plain file names of that folder, never paths; every file that it lists must exist
 // and hold what it lists. Tensors may not occur in two shards.
 #include <algorithm>
+#include <exception>
 #include <map>
 #include <set>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "base/error.h"
+#include "base/threads.h"
 #include "checkpoint/containers.h"
 #include "checkpoint/names.h"
 
@@ -33,52 +36,122 @@ std::vector<fs::path> files_ending(const fs::path& folder, std::string_view end)
       .advice("The folder is incomplete or its index is of another checkpoint; fetch it again.");
 }
 
-// Parses with duplicate keys refused: two entries for one tensor would hide a choice.
-nlohmann::json parse_index(std::string_view text) {
-  if (text.find('\0') != text.npos) wrong_index("the index holds a NUL byte");
-  std::vector<std::set<std::string>> keys;
-  auto refuse_twins = [&](int depth, nlohmann::json::parse_event_t event, nlohmann::json& value) {
-    if (depth > 16) wrong_index("the index nests more than 16 levels deep");
-    if (event == nlohmann::json::parse_event_t::object_start) keys.emplace_back();
-    if (event == nlohmann::json::parse_event_t::object_end) keys.pop_back();
-    if (event == nlohmann::json::parse_event_t::key &&
-        !keys.back().insert(value.get<std::string>()).second) {
-      wrong_index("the index has the key \"" + printable(value.get<std::string>()) + "\" twice");
-    }
-    return true;
-  };
-  try {
-    return nlohmann::json::parse(text, refuse_twins);
-  } catch (const nlohmann::json::exception& error) {
-    wrong_index("the index is not valid JSON (" + printable(error.what()) + ")");
-  }
-}
-
 bool is_plain_name(const std::string& file) {
   return !file.empty() && file != "." && file != ".." && file.find('/') == file.npos &&
          file.find('\\') == file.npos && file.find('\0') == file.npos &&
          file.find("..") == file.npos;
 }
 
-// tensor name -> file name
-std::map<std::string, std::string> read_weight_map(const MappedFile& file) {
-  const nlohmann::json index = parse_index(as_text(file.bytes()));
-  if (!index.is_object() || !index.contains("weight_map") || !index["weight_map"].is_object()) {
-    wrong_index("the index has no weight_map");
-  }
-  std::map<std::string, std::string> map;
-  for (const auto& [tensor, value] : index["weight_map"].items()) {
-    if (!value.is_string()) {
-      wrong_index("the index gives no file name for \"" + printable(tensor) + "\"");
+// Where an index says that tensors are.
+struct WeightMap {
+  std::vector<std::string> files;  // names in the folder
+  struct Entry {
+    std::string tensor;
+    std::size_t file;  // of `files`
+  };
+  std::vector<Entry> entries;  // by tensor
+};
+
+[[noreturn]] void twice(const std::string& key) {
+  wrong_index("the index has the key \"" + printable(key) + "\" twice");
+}
+
+// The weight_map of an index; the rest is only held to be JSON. A key that an object has twice is
+// refused: two entries for one tensor would hide a choice.
+class IndexReader final : public nlohmann::json_sax<nlohmann::json> {
+ public:
+  WeightMap take() {
+    if (!found_) wrong_index("the index has no weight_map");
+    auto& entries = map_.entries;
+    const auto less = [](const auto& a, const auto& b) { return a.tensor < b.tensor; };
+    if (!std::is_sorted(entries.begin(), entries.end(), less)) {
+      std::sort(entries.begin(), entries.end(), less);
     }
-    std::string name = value.get<std::string>();
-    if (!is_plain_name(name)) {
-      wrong_index("the index names the file \"" + printable(name) +
+    const auto same = [](const auto& a, const auto& b) { return a.tensor == b.tensor; };
+    const auto twin = std::adjacent_find(entries.begin(), entries.end(), same);
+    if (twin != entries.end()) twice(twin->tensor);
+    return std::move(map_);
+  }
+
+  bool null() override { return value(); }
+  bool boolean(bool) override { return value(); }
+  bool number_integer(number_integer_t) override { return value(); }
+  bool number_unsigned(number_unsigned_t) override { return value(); }
+  bool number_float(number_float_t, const string_t&) override { return value(); }
+  bool binary(binary_t&) override { return value(); }
+  bool string(string_t& text) override {
+    if (!in_map()) return value();
+    if (!is_plain_name(text)) {
+      wrong_index("the index names the file \"" + printable(text) +
                   "\", which is not a plain file name");
     }
-    map.emplace(tensor, std::move(name));
+    const auto [it, fresh] = files_.try_emplace(text, map_.files.size());
+    if (fresh) map_.files.push_back(text);
+    map_.entries.push_back({std::move(tensor_), it->second});
+    return true;
   }
-  return map;
+  bool start_object(std::size_t) override {
+    if (in_map()) return value();
+    if (depth_ == 1 && next_is_map_) found_ = map_depth_ = 2;
+    next_is_map_ = false;
+    deeper();
+    return true;
+  }
+  bool end_object() override {
+    if (in_map()) map_depth_ = 0;
+    return shallower();
+  }
+  bool start_array(std::size_t) override {
+    value();
+    deeper();
+    return true;
+  }
+  bool end_array() override { return shallower(); }
+  bool key(string_t& name) override {
+    if (in_map()) {
+      tensor_ = std::move(name);
+      return true;
+    }
+    if (!keys_.back().insert(name).second) twice(name);
+    next_is_map_ = depth_ == 1 && name == "weight_map";
+    return true;
+  }
+  bool parse_error(std::size_t, const std::string&,
+                   const nlohmann::detail::exception& error) override {
+    wrong_index("the index is not valid JSON (" + printable(error.what()) + ")");
+  }
+
+ private:
+  bool in_map() const { return map_depth_ != 0 && depth_ == map_depth_; }
+  bool value() {
+    if (in_map()) wrong_index("the index gives no file name for \"" + printable(tensor_) + "\"");
+    next_is_map_ = false;
+    return true;
+  }
+  void deeper() {
+    if (++depth_ > 16) wrong_index("the index nests more than 16 levels deep");
+    keys_.emplace_back();
+  }
+  bool shallower() {
+    --depth_;
+    keys_.pop_back();
+    return true;
+  }
+
+  WeightMap map_;
+  std::map<std::string, std::size_t, std::less<>> files_;
+  std::string tensor_;
+  std::size_t depth_ = 0, map_depth_ = 0, found_ = 0;
+  bool next_is_map_ = false;
+  std::vector<std::set<std::string>> keys_;  // of the objects that are open
+};
+
+WeightMap read_weight_map(const MappedFile& file) {
+  const std::string_view text = as_text(file.bytes());
+  if (text.find('\0') != text.npos) wrong_index("the index holds a NUL byte");
+  IndexReader reader;
+  nlohmann::json::sax_parse(text, &reader);
+  return reader.take();
 }
 
 [[noreturn]] void refuse_consumed(const fs::path& stub) {
@@ -108,41 +181,65 @@ std::string shard_name(const std::string& path) {
   return name;
 }
 
-void check_against_index(const std::map<std::string, std::string>& map, const Checkpoint& out) {
-  std::map<std::string_view, std::string> actual;
-  for (const SourceTensor& tensor : out.tensors) {
-    actual.emplace(tensor.name, shard_name(tensor.file));
-  }
-  for (const auto& [tensor, file] : map) {
-    const auto found = actual.find(tensor);
-    if (found != actual.end() && found->second == file) continue;
+// Both by name.
+void check_against_index(const WeightMap& map, const Checkpoint& out) {
+  std::unordered_map<std::string_view, std::string> names;  // by path
+  for (const FilePtr& file : out.files) names.emplace(file->path(), shard_name(file->path()));
+  auto at = out.tensors.begin();
+  for (const WeightMap::Entry& entry : map.entries) {
+    at = std::find_if(at, out.tensors.end(),
+                      [&](const SourceTensor& t) { return t.name >= entry.tensor; });
+    const bool there = at != out.tensors.end() && at->name == entry.tensor;
+    if (there && names.at(at->file) == map.files[entry.file]) continue;
     throw Error(Code::safetensors_index, "the index places the tensor in a file that lacks it")
-        .tensor(printable(tensor))
-        .expected("it in " + printable(file))
-        .actual(found == actual.end() ? "it nowhere" : "it in " + printable(found->second))
+        .tensor(printable(entry.tensor))
+        .expected("it in " + printable(map.files[entry.file]))
+        .actual(there ? "it in " + printable(names.at(at->file)) : "it nowhere")
         .advice("The folder is incomplete or its index is of another checkpoint; fetch it again.");
   }
 }
 
-void note_unlisted(const std::map<std::string, std::string>& map, Checkpoint& out) {
-  std::size_t unlisted = 0;
-  for (const SourceTensor& tensor : out.tensors) unlisted += map.contains(tensor.name) ? 0 : 1;
-  if (unlisted > 0) {
-    out.notes.push_back(std::to_string(unlisted) +
+// Only after check_against_index(): then all that is listed is there, each once.
+void note_unlisted(const WeightMap& map, Checkpoint& out) {
+  std::size_t names = 0;
+  for (std::size_t i = 0; i < out.tensors.size(); ++i) {
+    names += i == 0 || out.tensors[i].name != out.tensors[i - 1].name ? 1 : 0;
+  }
+  if (names > map.entries.size()) {
+    out.notes.push_back(std::to_string(names - map.entries.size()) +
                         " tensors stand in the files but not in the index");
   }
 }
 
+// Headers are read on all cores; what comes of it, the first error too, is as if in order.
 void open_shards(const std::vector<fs::path>& shards, const OpenOptions& options, Checkpoint& out) {
-  for (const fs::path& shard : shards) {
-    open_safetensors(MappedFile::open(shard.string()), options, out);
-    if (out.tensors.size() > options.max_tensors) {
+  std::vector<Checkpoint> parts(shards.size());
+  std::vector<std::exception_ptr> failures(shards.size());
+  parallel_for(shards.size(), 0, [&](std::size_t i, unsigned) {
+    try {
+      open_safetensors(MappedFile::open(shards[i].string()), options, parts[i]);
+    } catch (...) {
+      failures[i] = std::current_exception();
+    }
+  });
+  for (std::size_t i = 0; i < shards.size(); ++i) {
+    if (failures[i]) std::rethrow_exception(failures[i]);
+    if (out.tensors.size() + parts[i].tensors.size() > options.max_tensors) {
       throw Error(Code::limit_exceeded, "the shards hold too many tensors")
-          .file(shard.string())
+          .file(shards[i].string())
           .expected("at most " + std::to_string(options.max_tensors))
-          .actual(std::to_string(out.tensors.size()))
+          .actual(std::to_string(out.tensors.size() + parts[i].tensors.size()))
           .advice("Convert the checkpoint in parts.");
     }
+    const std::size_t before = out.tensors.size();
+    for (SourceTensor& tensor : parts[i].tensors) {
+      tensor.storage_id += before;
+      out.tensors.push_back(std::move(tensor));
+    }
+    out.container = parts[i].container;
+    out.files.insert(out.files.end(), parts[i].files.begin(), parts[i].files.end());
+    out.facts.update(parts[i].facts, true);
+    parts[i] = Checkpoint();
   }
 }
 
@@ -156,12 +253,12 @@ void open_indexed(const fs::path& folder, const fs::path& index_path, const Open
           .actual(std::to_string(index->size()))
           .advice("No checkpoint needs such an index; do not trust this folder.");
     }
-    const auto map = read_weight_map(*index);
-    std::set<std::string> names;
-    for (const auto& [tensor, file] : map) names.insert(file);
+    const WeightMap map = read_weight_map(*index);
+    const std::set<std::string> names(map.files.begin(), map.files.end());
     std::vector<fs::path> shards;
     for (const std::string& name : names) shards.push_back(shard_named(folder, name, options));
     open_shards(shards, options, out);
+    order_by_name(out.tensors);
     check_against_index(map, out);
     note_unlisted(map, out);
   } catch (Error& error) {

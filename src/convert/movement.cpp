@@ -184,7 +184,7 @@ TileSource::TileSource(const Tensor& tensor) : tensor_(&tensor), movement_(tenso
     }
     covered += copied_bytes(copy, size);
     fill_.emplace_back();
-    if (copy.source->kind == NodeKind::fill) {
+    if (copy.source->op == NodeKind::fill) {
       fill_.back().resize(size);
       read_range(Tensor::fill(tensor.dtype(), {1}, copy.source->value), 0, 1, fill_.back());
       long_runs_ &= is_zero(fill_.back());

@@ -94,7 +94,7 @@ class Quantizer final : public Producer {
       : name_(std::move(name)), values_(std::move(values)), format_(format) {
     if (!values_.is_movement()) return;
     for (Copy& copy : movement(values_)) {
-      const bool run = copy.source->kind == NodeKind::stored && copy.dims.size() == 1 &&
+      const bool run = copy.source->op == NodeKind::stored && copy.dims.size() == 1 &&
                        copy.dims[0].src_stride == 1 && copy.dims[0].dst_stride == 1;
       if (run) runs_.push_back({copy.dst_offset, copy.dims[0].count, copy.src_offset, copy.source});
     }

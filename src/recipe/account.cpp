@@ -51,21 +51,12 @@ class Groups {
   std::vector<Row> rows_;
 };
 
-std::string names_listed(const std::vector<std::string>& names) {
-  std::string out;
-  for (std::size_t i = 0; i < names.size() && i < kNamed; ++i)
-    out += (i > 0 ? ", " : "") + names[i];
-  if (names.size() > kNamed) out += " and " + std::to_string(names.size() - kNamed) + " more";
-  return out;
-}
-
 }  // namespace
 
 void Application::tensors() {
   canonical_ = canonical_tensors(model_.spec);
   wanted_.reserve(canonical_.size());
   for (std::size_t i = 0; i < canonical_.size(); ++i) wanted_.emplace(canonical_[i].name, i);
-  used_by_.resize(checkpoint_.tensors.size());
   for (const TensorRule& rule : recipe_.tensors) {
     each_index(rule.canonical, [&] {
       std::string name = rule.canonical.expand(eval_.indices);
@@ -96,7 +87,8 @@ void Application::tensor(const TensorRule& rule, const std::string& name) {
       });
   eval_.suffix.clear();
   if (!made) return;
-  const Shape& want = canonical_[wanted_.at(name)].shape;
+  const std::size_t at = wanted_.at(name);
+  const Shape& want = canonical_[at].shape;
   if (made->shape() != want) {
     throw Error(Code::shape_mismatch, "the tensor (" + made->describe() + "; " +
                                           at_line(rule.place) +
@@ -111,7 +103,9 @@ void Application::tensor(const TensorRule& rule, const std::string& name) {
   }
   std::sort(eval_.used.begin(), eval_.used.end());
   eval_.used.erase(std::unique(eval_.used.begin(), eval_.used.end()), eval_.used.end());
-  for (std::size_t i : eval_.used) used_by_[i].push_back(name);
+  for (std::size_t i : eval_.used) {
+    uses_.push_back({static_cast<std::uint32_t>(i), static_cast<std::uint32_t>(at)});
+  }
   model_.tensors.emplace(name, std::move(*made));
 }
 
@@ -137,14 +131,25 @@ void Application::account() {
   std::size_t n = checkpoint_.tensors.size();
   lines_.resize(n);
   settled_.resize(n);
+  std::stable_sort(uses_.begin(), uses_.end(),
+                   [](const UsedFor& a, const UsedFor& b) { return a.source < b.source; });
+  auto use = uses_.begin();
   for (std::size_t i = 0; i < n; ++i) {
+    const auto first = use;
+    while (use != uses_.end() && use->source == i) ++use;
     const SourceTensor& tensor = source_.tensor(i);
     lines_[i] = {tensor.name, Fate::outside, "", tensor.tensor.nbytes()};
     if (!source_.inside(i)) {
       lines_[i].detail = "not under the prefix " + model_.prefix;
-    } else if (!used_by_[i].empty()) {
+    } else if (first != use) {
       lines_[i].fate = Fate::used;
-      lines_[i].detail = names_listed(used_by_[i]);
+      const auto count = static_cast<std::size_t>(use - first);
+      std::string& detail = lines_[i].detail;
+      for (std::size_t k = 0; k < std::min(count, kNamed); ++k) {
+        const UsedFor& one = first[static_cast<std::ptrdiff_t>(k)];
+        detail += (k > 0 ? ", " : "") + canonical_[one.canonical].name;
+      }
+      if (count > kNamed) detail += " and " + std::to_string(count - kNamed) + " more";
     } else {
       continue;
     }

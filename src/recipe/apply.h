@@ -68,13 +68,17 @@ class Application {
   Evaluator eval_;
   CanonicalModel model_;
   std::vector<std::string> origins_;                     // by slot: how its value was found
-  std::unordered_map<std::string, std::size_t> wanted_;  // canonical name -> canonical_
   std::vector<CanonicalTensor> canonical_;
+  // Canonical names -> canonical_, whose strings they are.
+  std::unordered_map<std::string_view, std::size_t> wanted_;
   struct Missing {
     std::string canonical, source;
   };
   std::vector<Missing> missing_;
-  std::vector<std::vector<std::string>> used_by_;  // by source tensor: canonical names
+  struct UsedFor {
+    std::uint32_t source, canonical;  // source tensor, index into canonical_
+  };
+  std::vector<UsedFor> uses_;  // in the order that they were made
   std::vector<AccountLine> lines_;                 // by source tensor
   std::vector<bool> settled_;                      // by source tensor
 };

@@ -1,7 +1,8 @@
 // Which recipe a checkpoint is for, and under which prefix: both by evidence, never
 // by one name or a list of known wrappers.
 #include <algorithm>
-#include <unordered_set>
+#include <deque>
+#include <unordered_map>
 
 #include "recipe/check_expr.h"
 #include "recipe/recipe_impl.h"
@@ -23,19 +24,47 @@ struct Fit {
 
 struct SeenNames {
   const Checkpoint& checkpoint;
-  std::vector<std::string> plain;
-  std::unordered_set<std::string_view> set;
+  std::deque<std::string> altered;
+  std::vector<std::string_view> plain;
+  // Names by their last two segments, which stand for what they end with.
+  std::unordered_map<std::string_view, std::vector<std::size_t>> by_tail;
 
   explicit SeenNames(const Checkpoint& c) : checkpoint(c) {
     plain.reserve(c.tensors.size());
-    for (const SourceTensor& tensor : c.tensors) plain.push_back(plain_name(tensor.name));
-    set.insert(plain.begin(), plain.end());
+    for (const SourceTensor& tensor : c.tensors) plain.push_back(plain_view(tensor.name, altered));
+    for (std::size_t i = 0; i < plain.size(); ++i) by_tail[tail(plain[i])].push_back(i);
+  }
+  // After the last dot but one; all of a name that has fewer.
+  static std::string_view tail(std::string_view name) {
+    const std::size_t dot = name.rfind('.');
+    if (dot == name.npos || dot == 0) return name;
+    const std::size_t before = name.rfind('.', dot - 1);
+    return before == name.npos ? name : name.substr(before + 1);
+  }
+  // Calls use(i) for names that end with `evidence`, until it returns true; whether it did.
+  template <class Use>
+  bool any_ending(std::string_view evidence, const Use& use) const {
+    const auto hit = [&](std::size_t i) { return plain[i].ends_with(evidence) && use(i); };
+    const std::string_view end = tail(evidence);
+    // Evidence of three segments or more holds the name's last two whole.
+    if (end.size() < evidence.size()) {
+      const auto it = by_tail.find(end);
+      return it != by_tail.end() && std::any_of(it->second.begin(), it->second.end(), hit);
+    }
+    for (std::size_t i = 0; i < plain.size(); ++i) {
+      if (hit(i)) return true;
+    }
+    return false;
   }
   bool has(const std::string& prefix, const Pattern& pattern) const {
-    if (!pattern.has_capture()) return set.count(prefix + pattern.text()) != 0;
-    return std::any_of(plain.begin(), plain.end(), [&](const std::string& name) {
-      return name.starts_with(prefix) &&
-             pattern.match(std::string_view(name).substr(prefix.size()));
+    if (!pattern.has_capture()) {
+      const std::string name = prefix + pattern.text();
+      const auto it = by_tail.find(tail(name));
+      return it != by_tail.end() && std::any_of(it->second.begin(), it->second.end(),
+                                                [&](std::size_t i) { return plain[i] == name; });
+    }
+    return std::any_of(plain.begin(), plain.end(), [&](std::string_view name) {
+      return name.starts_with(prefix) && pattern.match(name.substr(prefix.size()));
     });
   }
 };
@@ -46,16 +75,16 @@ std::map<std::string, std::string> prefixes(const Recipe& recipe, const SeenName
   for (const Pattern& pattern : recipe.recognise) {
     if (pattern.has_capture()) continue;
     std::string evidence = pattern.text();
-    for (std::size_t i = 0; i < names.plain.size(); ++i) {
-      const std::string& name = names.plain[i];
-      if (!name.ends_with(evidence)) continue;
-      std::string prefix = name.substr(0, name.size() - evidence.size());
-      if (!prefix.empty() && prefix.back() != '.') continue;
+    names.any_ending(evidence, [&](std::size_t i) {
+      const std::string_view name = names.plain[i];
+      std::string prefix(name.substr(0, name.size() - evidence.size()));
+      if (!prefix.empty() && prefix.back() != '.') return false;
       const std::string& raw = names.checkpoint.tensors[i].name;
       // A wrapper inside of the evidence name itself is no part of the prefix.
       bool whole = raw.ends_with(evidence);
       out.emplace(prefix, whole ? raw.substr(0, raw.size() - evidence.size()) : prefix);
-    }
+      return false;
+    });
   }
   return out;
 }
@@ -91,8 +120,7 @@ std::vector<RecipePtr> possible_recipes(const SeenNames& names) {
     const std::vector<std::string> evidence = literal_evidence(embedded_recipes()[i].text);
     const bool possible =
         std::all_of(evidence.begin(), evidence.end(), [&](const std::string& wanted) {
-          return std::any_of(names.plain.begin(), names.plain.end(),
-                             [&](const std::string& name) { return name.ends_with(wanted); });
+          return names.any_ending(wanted, [](std::size_t) { return true; });
         });
     if (possible) out.push_back(shipped_recipe(i));
   }

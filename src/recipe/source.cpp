@@ -2,11 +2,21 @@
 #include "recipe/source.h"
 
 #include <algorithm>
+#include <bit>
+#include <functional>
 
 namespace wb {
 
+namespace {
+constexpr std::string_view kWrapper = "_orig_mod";
+}
+
+std::string_view plain_view(std::string_view name, std::deque<std::string>& kept) {
+  if (name.find(kWrapper) == name.npos) return name;
+  return kept.emplace_back(plain_name(name));
+}
+
 std::string plain_name(std::string_view name) {
-  constexpr std::string_view kWrapper = "_orig_mod";
   if (name.find(kWrapper) == name.npos) return std::string(name);
   std::string out;
   for (std::size_t i = 0; i <= name.size();) {
@@ -27,19 +37,24 @@ Source::Source(const Checkpoint& checkpoint, const std::string& prefix) : checkp
   std::size_t n = checkpoint.tensors.size();
   names_.resize(n);
   inside_.resize(n);
-  index_.reserve(n);
+  table_.resize(std::bit_ceil(2 * n + 2));
   for (std::size_t i = 0; i < n; ++i) {
-    std::string name = plain_name(checkpoint.tensors[i].name);
+    const std::string_view name = plain_view(checkpoint.tensors[i].name, altered_);
     inside_[i] = name.starts_with(plain) && name.size() > plain.size();
     if (!inside_[i]) continue;
     names_[i] = name.substr(plain.size());
-    // names_ is never resized again, so views into its strings stay good.
-    auto [it, added] = index_.try_emplace(names_[i], i);
-    if (added) continue;
+    std::size_t at = std::hash<std::string_view>{}(names_[i]) & (table_.size() - 1);
+    while (table_[at] != 0 && names_[table_[at] - 1] != names_[i]) {
+      at = (at + 1) & (table_.size() - 1);
+    }
+    if (table_[at] == 0) {
+      table_[at] = static_cast<std::uint32_t>(i + 1);
+      continue;
+    }
     throw Error(Code::tensor_name,
                 "two tensors have this name once the wrapper _orig_mod is taken "
                 "out: " +
-                    checkpoint.tensors[it->second].name + " and " + checkpoint.tensors[i].name)
+                    checkpoint.tensors[table_[at] - 1].name + " and " + checkpoint.tensors[i].name)
         .file(checkpoint.path)
         .tensor(names_[i])
         .advice("Save the state dict of the module that torch.compile wraps, and use that file.");
@@ -47,8 +62,12 @@ Source::Source(const Checkpoint& checkpoint, const std::string& prefix) : checkp
 }
 
 std::size_t Source::find(std::string_view name) const {
-  auto it = index_.find(name);
-  return it == index_.end() ? kNone : it->second;
+  if (name.empty()) return kNone;
+  std::size_t at = std::hash<std::string_view>{}(name) & (table_.size() - 1);
+  for (; table_[at] != 0; at = (at + 1) & (table_.size() - 1)) {
+    if (names_[table_[at] - 1] == name) return table_[at] - 1;
+  }
+  return kNone;
 }
 
 bool Source::any(const Pattern& pattern) const {

@@ -3,11 +3,12 @@
 // taken out wherever they stand) and the counting of indices in them.
 #pragma once
 
+#include <cstdint>
+#include <deque>
 #include <map>
 #include <set>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <vector>
 
 #include "checkpoint/checkpoint.h"
@@ -17,6 +18,8 @@ namespace wb {
 
 // The name without `_orig_mod` segments: "model._orig_mod.wte.weight" -> "model.wte.weight".
 std::string plain_name(std::string_view name);
+// `name` itself when it has none, else a view of plain_name(name), which goes into `kept`.
+std::string_view plain_view(std::string_view name, std::deque<std::string>& kept);
 
 class Source {
  public:
@@ -31,7 +34,7 @@ class Source {
   // Index into checkpoint().tensors of the tensor with this name under the prefix, or kNone.
   std::size_t find(std::string_view name) const;
   // The name under the prefix; empty for tensors outside of it.
-  const std::string& name(std::size_t i) const { return names_[i]; }
+  std::string_view name(std::size_t i) const { return names_[i]; }
   bool inside(std::size_t i) const { return inside_[i]; }
   // Whether any name under the prefix matches.
   bool any(const Pattern& pattern) const;
@@ -40,13 +43,10 @@ class Source {
 
  private:
   const Checkpoint& checkpoint_;
-  std::vector<std::string> names_;
+  std::vector<std::string_view> names_;  // of the checkpoint's strings, or of altered_
+  std::deque<std::string> altered_;
   std::vector<bool> inside_;
-  struct Hash {
-    using is_transparent = void;
-    std::size_t operator()(std::string_view s) const { return std::hash<std::string_view>{}(s); }
-  };
-  std::unordered_map<std::string_view, std::size_t, Hash, std::equal_to<>> index_;
+  std::vector<std::uint32_t> table_;  // open addressing: 1 + index of a tensor; 0 is free
   mutable std::map<std::string, std::set<std::uint64_t>> counted_;  // by pattern text
 };
 

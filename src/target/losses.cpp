@@ -134,6 +134,7 @@ std::vector<Loss> losses_of(const Lowering& source, const std::vector<LossRow>& 
 }
 
 void mark_lossy(const std::vector<Loss>& losses, std::vector<TargetTensor>& tensors) {
+  if (losses.empty()) return;
   std::map<std::string, std::set<int>> touched;
   for (const Loss& loss : losses) {
     for (const std::string& name : loss.tensors) touched[name].insert(loss.number);

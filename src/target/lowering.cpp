@@ -119,33 +119,15 @@ nlohmann::json field_value(const ModelSpec& spec, std::string_view path) {
 
 namespace {
 
-std::string join(const std::vector<std::string>& parts) {
-  std::string text;
-  for (const std::string& part : parts) text += (text.empty() ? "" : ", ") + part;
-  return text;
-}
-
-std::map<std::string, std::vector<std::string>> places_by_source(const LoweredModel& lowered) {
-  std::map<std::string, std::vector<std::string>> places;
-  for (const auto* list : {&lowered.tensors, &lowered.extra}) {
-    for (const TargetTensor& target : *list) {
-      for (const std::string& source : target.tensor.sources()) {
-        places[source].push_back(target.name);
-      }
-    }
-  }
-  return places;
-}
-
 // Why a source tensor that the canonical model uses has no place in this target.
 std::map<std::string, std::string> reasons_by_source(const Lowering& source,
                                                      const LoweredModel& lowered) {
   std::map<std::string, std::string> reasons;
   for (const auto& [canonical, tensor] : source.model().tensors) {
     if (!is_mtp(canonical)) continue;
-    for (const std::string& leaf : tensor.sources()) {
+    tensor.each_source([&](const std::string& leaf) {
       reasons[leaf] = "multi-token head: used in training only, never for the next token";
-    }
+    });
   }
   for (const Loss& loss : lowered.losses) {
     for (const std::string& leaf : loss.tensors) {
@@ -158,13 +140,28 @@ std::map<std::string, std::string> reasons_by_source(const Lowering& source,
 }  // namespace
 
 void fill_account(const Lowering& source, LoweredModel& lowered) {
-  auto places = places_by_source(lowered);
-  auto reasons = reasons_by_source(source, lowered);
+  // Names of sources and where they are used, the latter in the order of the output.
+  std::vector<std::pair<std::string_view, const TargetTensor*>> places;
+  for (const auto* list : {&lowered.tensors, &lowered.extra}) {
+    for (const TargetTensor& target : *list) {
+      target.tensor.each_source([&](const std::string& leaf) { places.emplace_back(leaf, &target); });
+    }
+  }
+  std::stable_sort(places.begin(), places.end(),
+                   [](const auto& a, const auto& b) { return a.first < b.first; });
+  places.erase(std::unique(places.begin(), places.end()), places.end());
+  const auto reasons = reasons_by_source(source, lowered);
   lowered.account = source.model().account;
   for (AccountLine& line : lowered.account) {
     if (line.fate != Fate::used) continue;
-    if (auto it = places.find(line.source); it != places.end()) {
-      line.detail = join(it->second);
+    auto place = std::lower_bound(
+        places.begin(), places.end(), line.source,
+        [](const auto& a, const std::string& name) { return a.first < name; });
+    if (place != places.end() && place->first == line.source) {
+      line.detail.clear();
+      for (; place != places.end() && place->first == line.source; ++place) {
+        line.detail += (line.detail.empty() ? "" : ", ") + place->second->name;
+      }
       continue;
     }
     line.fate = Fate::left_out;

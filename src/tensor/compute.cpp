@@ -1,7 +1,5 @@
 // Compute steps and what a tensor says of itself; see tensor.h.
 #include <algorithm>
-#include <functional>
-#include <set>
 
 #include "base/checked.h"
 #include "base/error.h"
@@ -13,28 +11,32 @@ namespace wb {
 
 namespace {
 
-// A node of `kind` over whole inputs, as a tensor of `dtype` and `shape`.
-Tensor compute(NodeKind kind, DType dtype, Shape shape, double value, std::vector<Tensor> inputs,
-               std::shared_ptr<const Step> step) {
-  auto node = std::make_shared<Node>(Node{kind, dtype, "", nullptr, value, std::move(inputs)});
-  return Tensor::of_node(std::move(node), dtype, std::move(shape), std::move(step));
+// A node of `op` over whole inputs, as a tensor of `dtype` and `shape`; `text` is its step.
+Tensor compute(NodeKind op, DType dtype, Shape shape, double value, std::vector<Tensor> inputs,
+               std::string text) {
+  auto node = std::make_shared<Node>(op, dtype, std::move(text), std::move(inputs), value);
+  return Tensor::of_node(std::move(node), dtype, std::move(shape));
 }
 
-std::shared_ptr<const Step> step_of(std::string text, std::initializer_list<const Tensor*> inputs) {
-  Step step{std::move(text), false, {}};
-  for (const Tensor* t : inputs) step.inputs.push_back(t->origin());
-  return std::make_shared<const Step>(std::move(step));
+std::vector<std::shared_ptr<const Step>> inputs_of(const Step& step) {
+  if (step.kind == Step::Kind::view) return static_cast<const ViewStep&>(step).from;
+  std::vector<std::shared_ptr<const Step>> out;
+  if (step.kind == Step::Kind::node) {
+    for (const Tensor& t : static_cast<const Node&>(step).inputs) out.push_back(t.origin());
+  }
+  return out;
 }
 
 void write_step(const Step& step, std::string& out) {
   constexpr std::size_t kMostShown = 3;
-  if (step.inputs.empty()) {
+  const std::vector<std::shared_ptr<const Step>> inputs = inputs_of(step);
+  if (inputs.empty()) {
     out += step.text;
-  } else if (step.inputs.size() == 1) {
-    write_step(*step.inputs[0], out);
+  } else if (inputs.size() == 1) {
+    write_step(*inputs[0], out);
     out += "." + step.text;
   } else {
-    std::size_t n = step.inputs.size();
+    std::size_t n = inputs.size();
     out += step.text.substr(0, step.text.find(')')) + "; ";
     for (std::size_t i = 0; i < n; ++i) {
       if (n > kMostShown && i == 1) {
@@ -43,20 +45,18 @@ void write_step(const Step& step, std::string& out) {
       } else if (i > 0) {
         out += ", ";
       }
-      write_step(*step.inputs[i], out);
+      write_step(*inputs[i], out);
     }
     if (n > kMostShown) out += "; " + std::to_string(n) + " parts";
     out += ")";
   }
 }
 
-// Calls `visit` on every node below the tensor, each once.
-void walk(const Tensor& tensor, std::set<const Node*>& seen,
-          const std::function<void(const Node&)>& visit) {
+// Appends the names of stored nodes below the tensor; a node that is met twice is there twice.
+void names_below(const Tensor& tensor, std::vector<const std::string*>& out) {
   for (const auto& node : tensor.inputs()) {
-    if (!seen.insert(node.get()).second) continue;
-    visit(*node);
-    for (const Tensor& input : node->inputs) walk(input, seen, visit);
+    if (node->op == NodeKind::stored) out.push_back(&node->text);
+    for (const Tensor& input : node->inputs) names_below(input, out);
   }
 }
 
@@ -71,8 +71,7 @@ Tensor Tensor::cast(DType dtype) const {
         .tensor(describe())
         .advice("Leave the tensor out in the recipe, or keep its type.");
   }
-  return compute(NodeKind::cast, dtype, shape_, 0.0, {*this},
-                 step_of("cast(" + std::string(name(dtype)) + ")", {this}));
+  return compute(NodeKind::cast, dtype, shape_, 0.0, {*this}, "cast(" + std::string(name(dtype)) + ")");
 }
 
 Tensor Tensor::scale(double factor) const {
@@ -83,13 +82,12 @@ Tensor Tensor::scale(double factor) const {
         .advice("Cast the tensor first.");
   }
   if (factor == 1.0) return *this;
-  return compute(NodeKind::scale, dtype_, shape_, factor, {*this},
-                 step_of("scale(" + std::to_string(factor) + ")", {this}));
+  return compute(NodeKind::scale, dtype_, shape_, factor, {*this}, "scale(" + std::to_string(factor) + ")");
 }
 
 Tensor Tensor::byteswap() const {
   if (bits(dtype_) <= 8) return *this;
-  return compute(NodeKind::byteswap, dtype_, shape_, 0.0, {*this}, step_of("byteswap()", {this}));
+  return compute(NodeKind::byteswap, dtype_, shape_, 0.0, {*this}, "byteswap()");
 }
 
 Tensor Tensor::matmul(const Tensor& a, const Tensor& b, DType dtype) {
@@ -105,7 +103,7 @@ Tensor Tensor::matmul(const Tensor& a, const Tensor& b, DType dtype) {
         .tensor(a.describe());
   }
   return compute(NodeKind::matmul, dtype, {a.shape_[0], b.shape_[1]}, 0.0, {a, b},
-                 step_of("matmul()", {&a, &b}));
+                 "matmul()");
 }
 
 Tensor Tensor::add(const Tensor& a, const Tensor& b, DType dtype) {
@@ -119,7 +117,7 @@ Tensor Tensor::add(const Tensor& a, const Tensor& b, DType dtype) {
     throw Error(Code::dtype_unsupported, "a sum takes and makes floating types only")
         .tensor(a.describe());
   }
-  return compute(NodeKind::add, dtype, a.shape_, 0.0, {a, b}, step_of("add()", {&a, &b}));
+  return compute(NodeKind::add, dtype, a.shape_, 0.0, {a, b}, "add()");
 }
 
 Tensor Tensor::times(const Tensor& a, const Tensor& factors, Shape blocks, DType dtype) {
@@ -143,9 +141,10 @@ Tensor Tensor::times(const Tensor& a, const Tensor& factors, Shape blocks, DType
         .tensor(a.describe() + " and " + factors.describe())
         .advice("Factors are of a floating type, and the product is F64, F32, F16 or BF16.");
   }
-  auto node = std::make_shared<Node>(
-      Node{NodeKind::times, dtype, "", nullptr, 0.0, {a, factors}, std::move(blocks)});
-  return Tensor::of_node(std::move(node), dtype, a.shape_, step_of("times()", {&a, &factors}));
+  auto node =
+      std::make_shared<Node>(NodeKind::times, dtype, "times()", std::vector<Tensor>{a, factors});
+  node->blocks = std::move(blocks);
+  return Tensor::of_node(std::move(node), dtype, a.shape_);
 }
 
 Tensor Tensor::unpack4() const {
@@ -158,39 +157,44 @@ Tensor Tensor::unpack4() const {
   }
   Shape shape = shape_;
   shape.back() = checked_mul(shape.back(), 8, "the unpacked axis");
-  return compute(NodeKind::unpack4, DType::I8, std::move(shape), 0.0, {*this},
-                 step_of("unpack_int4()", {this}));
+  return compute(NodeKind::unpack4, DType::I8, std::move(shape), 0.0, {*this}, "unpack_int4()");
 }
 
 Tensor produced(std::shared_ptr<const Producer> producer, unsigned output, Shape shape,
                 std::vector<Tensor> inputs, const std::string& text) {
   const DType dtype = producer->dtype(output);
   WB_CHECK(numel(shape) == producer->units() * producer->per_unit(output));
-  Step step{text, false, {}};
-  for (const Tensor& t : inputs) step.inputs.push_back(t.origin());
-  Node node{NodeKind::produced, dtype, "", nullptr, 0.0, std::move(inputs)};
-  node.producer = std::move(producer);
-  node.output = output;
-  return Tensor::of_node(std::make_shared<Node>(std::move(node)), dtype, std::move(shape),
-                         std::make_shared<const Step>(std::move(step)));
+  auto node = std::make_shared<Node>(NodeKind::produced, dtype, text, std::move(inputs));
+  node->producer = std::move(producer);
+  node->output = output;
+  return Tensor::of_node(std::move(node), dtype, std::move(shape));
 }
 
 bool Tensor::is_movement() const {
-  return std::all_of(inputs_.begin(), inputs_.end(), [](const auto& n) { return is_leaf(*n); });
+  const auto nodes = inputs();
+  return std::all_of(nodes.begin(), nodes.end(), [](const auto& n) { return is_leaf(*n); });
+}
+
+std::vector<const std::string*> Tensor::source_names() const {
+  std::vector<const std::string*> out;
+  names_below(*this, out);
+  return out;
 }
 
 std::vector<std::string> Tensor::sources() const {
-  std::set<std::string> names;
-  std::set<const Node*> seen;
-  walk(*this, seen, [&](const Node& node) {
-    if (node.kind == NodeKind::stored) names.insert(node.name);
-  });
-  return {names.begin(), names.end()};
+  std::vector<const std::string*> names = source_names();
+  std::sort(names.begin(), names.end(),
+            [](const std::string* a, const std::string* b) { return *a < *b; });
+  std::vector<std::string> out;
+  for (const std::string* name : names) {
+    if (out.empty() || out.back() != *name) out.push_back(*name);
+  }
+  return out;
 }
 
 std::string Tensor::describe() const {
   std::string out;
-  if (step_) write_step(*step_, out);
+  if (const std::shared_ptr<const Step> step = origin()) write_step(*step, out);
   return out;
 }
 

@@ -58,7 +58,7 @@ class Gather {
 
   void run() {
     if (is_leaf(*copy_.source)) {
-      if (copy_.source->kind == NodeKind::stored) {
+      if (copy_.source->op == NodeKind::stored) {
         source_ = copy_.source->storage->bytes().data();
       } else {
         constant_.resize(size_);
@@ -132,7 +132,7 @@ class Gather {
 
   void emit(std::int64_t src, std::int64_t src_stride, std::uint64_t dst, std::int64_t dst_stride,
             std::uint64_t n) {
-    bool constant = copy_.source->kind == NodeKind::fill;
+    bool constant = copy_.source->op == NodeKind::fill;
     const std::byte* from = constant ? source_ : source_ + (src - origin_) * std::int64_t{size_};
     std::byte* to = out_ + (dst - begin_) * size_;
     if (constant && dst_stride == 1 && copy_.source->value == 0.0) {
@@ -153,6 +153,13 @@ class Gather {
 
 std::vector<Copy> copies_of(const Tensor& tensor) {
   std::vector<Copy> copies;
+  if (tensor.is_whole()) {
+    const std::uint64_t n = tensor.numel();
+    if (n == 0) return copies;
+    copies.push_back({tensor.inputs()[0].get(), 0, 0, {}});
+    if (n > 1) copies[0].dims.push_back({n, 1, 1});
+    return copies;
+  }
   std::vector<std::int64_t> strides = row_major_strides(tensor.shape());
   for (const Box& box : tensor.boxes()) {
     Copy copy{tensor.inputs()[box.input].get(), box.base, 0, {}};
@@ -377,7 +384,7 @@ void read_produced(const Node& node, std::uint64_t begin, std::uint64_t end, std
 }
 
 void read_node(const Node& node, std::uint64_t begin, std::uint64_t end, std::byte* out) {
-  switch (node.kind) {
+  switch (node.op) {
     case NodeKind::produced:
       return read_produced(node, begin, end, out);
     case NodeKind::cast:
@@ -435,7 +442,7 @@ std::vector<float> read_f32(const Tensor& tensor) {
 }
 
 WholeOutput whole_output(const Tensor& tensor) {
-  if (tensor.inputs().size() != 1 || tensor.inputs()[0]->kind != NodeKind::produced) return {};
+  if (tensor.inputs().size() != 1 || tensor.inputs()[0]->op != NodeKind::produced) return {};
   const Node& node = *tensor.inputs()[0];
   if (tensor.numel() != node.producer->units() * node.producer->per_unit(node.output)) return {};
   const std::vector<Copy> copies = copies_of(tensor);

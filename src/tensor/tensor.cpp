@@ -19,10 +19,14 @@ namespace {
 }
 
 std::shared_ptr<const Step> leaf_step(std::string text) {
-  return std::make_shared<Step>(Step{std::move(text), true, {}});
+  return std::make_shared<const Step>(Step{std::move(text), Step::Kind::leaf});
 }
 std::shared_ptr<const Step> step(std::string text, std::vector<std::shared_ptr<const Step>> from) {
-  return std::make_shared<Step>(Step{std::move(text), false, std::move(from)});
+  auto out = std::make_shared<ViewStep>();
+  out->text = std::move(text);
+  out->kind = Step::Kind::view;
+  out->from = std::move(from);
+  return out;
 }
 
 Box whole_box(const Shape& shape) {
@@ -67,16 +71,41 @@ void append_box(std::vector<Box>& boxes, Box box, std::size_t axis) {
 
 }  // namespace
 
-Tensor Tensor::of_node(std::shared_ptr<const Node> node, DType dtype, Shape shape,
-                       std::shared_ptr<const Step> step) {
+struct Tensor::View {
+  std::vector<std::shared_ptr<const Node>> inputs;
+  std::vector<Box> boxes;
+  std::shared_ptr<const Step> step;
+};
+
+Tensor::Tensor(DType dtype, Shape shape, View view)
+    : dtype_(dtype),
+      shape_(std::move(shape)),
+      view_(std::make_shared<const View>(std::move(view))) {}
+
+Tensor Tensor::viewed(Shape shape, std::vector<Box> boxes, std::shared_ptr<const Step> step) const {
+  const auto nodes = inputs();
+  return Tensor(dtype_, std::move(shape),
+                View{{nodes.begin(), nodes.end()}, std::move(boxes), std::move(step)});
+}
+
+std::shared_ptr<const Step> Tensor::origin() const { return view_ ? view_->step : node_; }
+
+std::span<const std::shared_ptr<const Node>> Tensor::inputs() const {
+  if (view_) return view_->inputs;
+  return {&node_, node_ ? std::size_t{1} : std::size_t{0}};
+}
+
+std::vector<Box> Tensor::boxes() const {
+  if (view_) return view_->boxes;
+  if (numel() == 0) return {};
+  return {whole_box(shape_)};
+}
+
+Tensor Tensor::of_node(std::shared_ptr<const Node> node, DType dtype, Shape shape) {
   Tensor t;
   t.dtype_ = dtype;
   t.shape_ = std::move(shape);
-  t.inputs_ = {std::move(node)};
-  std::vector<Box> boxes;
-  if (t.numel() > 0) boxes.push_back(whole_box(t.shape_));
-  t.boxes_ = std::make_shared<const std::vector<Box>>(std::move(boxes));
-  t.step_ = std::move(step);
+  t.node_ = std::move(node);
   return t;
 }
 
@@ -102,20 +131,23 @@ Tensor Tensor::stored(std::string name, std::shared_ptr<const Storage> storage, 
         .actual(std::to_string(storage->size()))
         .advice("The checkpoint is damaged; fetch it again.");
   }
-  auto step = leaf_step(name);
-  auto node = std::make_shared<Node>(
-      Node{NodeKind::stored, dtype, std::move(name), std::move(storage), 0.0, {}});
-  Tensor t = of_node(node, dtype, std::move(shape), step);
-  if (count > 0) {
-    Box box = t.boxes_->front();
-    box.base = static_cast<std::int64_t>(offset);
-    for (std::size_t a = 0; a < t.shape_.size(); ++a) {
-      box.axes[a].dims = {{t.shape_[a], static_cast<std::int64_t>(strides[a])}};
-      normalise(box.axes[a].dims);
-    }
-    t.boxes_ = std::make_shared<const std::vector<Box>>(std::vector<Box>{std::move(box)});
+  auto node = std::make_shared<Node>(NodeKind::stored, dtype, std::move(name));
+  node->storage = std::move(storage);
+  Tensor t = of_node(node, dtype, std::move(shape));
+  const std::vector<std::int64_t> plain = row_major_strides(t.shape_);
+  bool whole = offset == 0;
+  for (std::size_t a = 0; a < t.shape_.size(); ++a) {
+    whole &= t.shape_[a] == 1 || strides[a] == static_cast<std::uint64_t>(plain[a]);
   }
-  return t;
+  if (whole || count == 0) return t;
+  Box box;
+  box.base = static_cast<std::int64_t>(offset);
+  for (std::size_t a = 0; a < t.shape_.size(); ++a) {
+    BoxAxis axis{0, {{t.shape_[a], static_cast<std::int64_t>(strides[a])}}};
+    normalise(axis.dims);
+    box.axes.push_back(std::move(axis));
+  }
+  return t.viewed(t.shape_, {std::move(box)}, t.origin());
 }
 
 Tensor Tensor::stored(std::string name, std::shared_ptr<const Storage> storage, DType dtype,
@@ -128,18 +160,17 @@ Tensor Tensor::stored(std::string name, std::shared_ptr<const Storage> storage, 
 
 Tensor Tensor::fill(DType dtype, Shape shape, double value) {
   WB_CHECK(can_convert(DType::F64, dtype) || value == 0.0);
-  auto node = std::make_shared<Node>(Node{NodeKind::fill, dtype, "", nullptr, value, {}});
   std::string text = value == 0.0 ? "zeros" : value == 1.0 ? "ones" : std::to_string(value);
-  auto how = step(text + to_string(shape), {});
-  Tensor t = of_node(node, dtype, std::move(shape), std::move(how));
-  if (t.numel() > 0) {
-    Box box = t.boxes_->front();
+  auto node = std::make_shared<Node>(NodeKind::fill, dtype, text + to_string(shape),
+                                     std::vector<Tensor>{}, value);
+  Tensor t = of_node(node, dtype, std::move(shape));
+  std::vector<Box> boxes = t.boxes();
+  for (Box& box : boxes) {
     for (BoxAxis& axis : box.axes) {
       for (SubDim& d : axis.dims) d.stride = 0;
     }
-    t.boxes_ = std::make_shared<const std::vector<Box>>(std::vector<Box>{std::move(box)});
   }
-  return t;
+  return t.viewed(t.shape_, std::move(boxes), t.origin());
 }
 
 Tensor Tensor::values(std::string name, std::span<const float> data, Shape shape) {
@@ -155,13 +186,10 @@ Tensor Tensor::reshape(Shape shape) const {
         "reshape to " + to_string(shape) + " does not hold the elements of " + to_string(shape_),
         *this);
   }
-  Tensor t = *this;
-  if (numel() > 0) {
-    t.boxes_ = std::make_shared<const std::vector<Box>>(reshape_boxes(*boxes_, shape_, shape));
-  }
-  t.step_ = shape == shape_ ? step_ : step("reshape" + to_string(shape), {step_});
-  t.shape_ = std::move(shape);
-  return t;
+  if (shape == shape_) return *this;
+  std::vector<Box> boxes = numel() > 0 ? reshape_boxes(this->boxes(), shape_, shape) : this->boxes();
+  auto how = step("reshape" + to_string(shape), {origin()});
+  return viewed(std::move(shape), std::move(boxes), std::move(how));
 }
 
 Tensor Tensor::permute(std::span<const int> axes) const {
@@ -177,17 +205,16 @@ Tensor Tensor::permute(std::span<const int> axes) const {
   if (!good)
     wrong_shape("permute(" + text + ") does not name each axis of " + to_string(shape_) + " once",
                 *this);
-  Tensor t = *this;
-  std::vector<Box> boxes = *boxes_;
+  Shape shape = shape_;
+  const std::vector<Box> before = this->boxes();
+  std::vector<Box> boxes = before;
   for (std::size_t i = 0; i < axes.size(); ++i) {
-    t.shape_[i] = shape_[static_cast<std::size_t>(axes[i])];
+    shape[i] = shape_[static_cast<std::size_t>(axes[i])];
     for (std::size_t b = 0; b < boxes.size(); ++b) {
-      boxes[b].axes[i] = (*boxes_)[b].axes[static_cast<std::size_t>(axes[i])];
+      boxes[b].axes[i] = before[b].axes[static_cast<std::size_t>(axes[i])];
     }
   }
-  t.boxes_ = std::make_shared<const std::vector<Box>>(std::move(boxes));
-  t.step_ = step("permute(" + text + ")", {step_});
-  return t;
+  return viewed(std::move(shape), std::move(boxes), step("permute(" + text + ")", {origin()}));
 }
 
 Tensor Tensor::transpose() const {
@@ -205,13 +232,13 @@ Tensor Tensor::slice(int axis, std::uint64_t begin, std::uint64_t end) const {
     wrong_shape(text + " is outside " + to_string(shape_), *this);
   }
   if (begin == 0 && end == shape_[a]) return *this;
-  Tensor t = *this;
-  t.shape_[a] = end - begin;
+  Shape shape = shape_;
+  shape[a] = end - begin;
   std::vector<Box> boxes;
-  for (const Box& box : *boxes_) {
+  for (const Box& box : wb::numel(shape) > 0 ? this->boxes() : std::vector<Box>()) {
     const BoxAxis& x = box.axes[a];
     std::uint64_t lo = std::max(begin, x.start), hi = std::min(end, x.start + x.extent());
-    if (lo >= hi || t.numel() == 0) continue;
+    if (lo >= hi) continue;
     for (AxisPart& part : cut(x.dims, lo - x.start, hi - x.start)) {
       Box piece = box;
       piece.base += part.base;
@@ -219,27 +246,20 @@ Tensor Tensor::slice(int axis, std::uint64_t begin, std::uint64_t end) const {
       boxes.push_back(std::move(piece));
     }
   }
-  t.boxes_ = std::make_shared<const std::vector<Box>>(std::move(boxes));
-  t.step_ = step(text, {step_});
-  t.drop_unused_inputs();
-  return t;
-}
-
-void Tensor::drop_unused_inputs() {
+  // sources() names only what is left.
   constexpr std::uint32_t kUnused = ~std::uint32_t{0};
-  std::vector<std::uint32_t> renumber(inputs_.size(), kUnused);
+  const auto nodes = inputs();
+  std::vector<std::uint32_t> renumber(nodes.size(), kUnused);
   std::vector<std::shared_ptr<const Node>> kept;
-  std::vector<Box> boxes = *boxes_;
   for (Box& box : boxes) {
     if (renumber[box.input] == kUnused) {
       renumber[box.input] = static_cast<std::uint32_t>(kept.size());
-      kept.push_back(inputs_[box.input]);
+      kept.push_back(nodes[box.input]);
     }
     box.input = renumber[box.input];
   }
-  if (kept.size() == inputs_.size()) return;
-  inputs_ = std::move(kept);
-  boxes_ = std::make_shared<const std::vector<Box>>(std::move(boxes));
+  return Tensor(dtype_, std::move(shape),
+                View{std::move(kept), std::move(boxes), step(std::move(text), {origin()})});
 }
 
 Tensor Tensor::concat(int axis, std::span<const Tensor> parts) {
@@ -251,41 +271,39 @@ Tensor Tensor::concat(int axis, std::span<const Tensor> parts) {
                 first);
   }
   if (parts.size() == 1) return first;
-  Tensor t;
-  t.dtype_ = first.dtype_;
-  t.shape_ = first.shape_;
-  t.shape_[a] = 0;
+  Shape shape = first.shape_;
+  shape[a] = 0;
   std::map<const Node*, std::uint32_t> known;
-  std::vector<Box> boxes;
+  View view;
   std::vector<std::shared_ptr<const Step>> steps;
   for (const Tensor& part : parts) {
     Shape expected = part.shape_;
-    if (expected.size() == t.shape_.size()) expected[a] = t.shape_[a];
-    if (expected != t.shape_ || part.dtype_ != t.dtype_) {
+    if (expected.size() == shape.size()) expected[a] = shape[a];
+    if (expected != shape || part.dtype_ != first.dtype_) {
       wrong_shape("concat along axis " + std::to_string(axis) + " joins " +
                       std::string(name(first.dtype_)) + to_string(first.shape_) + " and " +
                       std::string(name(part.dtype_)) + to_string(part.shape_),
                   part);
     }
     std::vector<std::uint32_t> renumber;
-    for (const auto& input : part.inputs_) {
+    for (const auto& input : part.inputs()) {
       auto [it, fresh] =
-          known.try_emplace(input.get(), static_cast<std::uint32_t>(t.inputs_.size()));
-      if (fresh) t.inputs_.push_back(input);
+          known.try_emplace(input.get(), static_cast<std::uint32_t>(view.inputs.size()));
+      if (fresh) view.inputs.push_back(input);
       renumber.push_back(it->second);
     }
-    for (Box box : *part.boxes_) {
+    for (Box& box : part.boxes()) {
       box.input = renumber[box.input];
-      box.axes[a].start += t.shape_[a];
-      append_box(boxes, std::move(box), a);
+      box.axes[a].start += shape[a];
+      append_box(view.boxes, std::move(box), a);
     }
-    t.shape_[a] = checked_add(t.shape_[a], part.shape_[a], "a concatenated dimension");
-    steps.push_back(part.step_);
+    shape[a] = checked_add(shape[a], part.shape_[a], "a concatenated dimension");
+    steps.push_back(part.origin());
   }
-  wb::numel(t.shape_);
-  t.boxes_ = std::make_shared<const std::vector<Box>>(std::move(boxes));
-  t.step_ = step("concat(" + std::to_string(axis) + ")", std::move(steps));
-  return t;
+  wb::numel(shape);
+  view.boxes.shrink_to_fit();
+  view.step = step("concat(" + std::to_string(axis) + ")", std::move(steps));
+  return Tensor(first.dtype_, std::move(shape), std::move(view));
 }
 
 Tensor Tensor::stack(int axis, std::span<const Tensor> parts) {
@@ -300,11 +318,10 @@ Tensor Tensor::stack(int axis, std::span<const Tensor> parts) {
     Shape shape = part.shape_;
     shape.insert(shape.begin() + axis, 1);
     rows.push_back(part.reshape(std::move(shape)));
-    steps.push_back(part.step_);
+    steps.push_back(part.origin());
   }
-  Tensor t = concat(axis, rows);
-  t.step_ = step("stack(" + std::to_string(axis) + ")", std::move(steps));
-  return t;
+  const Tensor t = concat(axis, rows);
+  return t.viewed(t.shape_, t.boxes(), step("stack(" + std::to_string(axis) + ")", std::move(steps)));
 }
 
 Tensor Tensor::pad(int axis, std::uint64_t before, std::uint64_t after) const {
@@ -321,17 +338,15 @@ Tensor Tensor::pad(int axis, std::uint64_t before, std::uint64_t after) const {
   if (before > 0) parts.push_back(zeros(before));
   parts.push_back(*this);
   if (after > 0) parts.push_back(zeros(after));
-  Tensor t = concat(axis, parts);
-  t.step_ = step("pad(" + std::to_string(axis) + ", " + std::to_string(before) + ", " +
-                     std::to_string(after) + ")",
-                 {step_});
-  return t;
+  const Tensor t = concat(axis, parts);
+  return t.viewed(t.shape_, t.boxes(),
+                  step("pad(" + std::to_string(axis) + ", " + std::to_string(before) + ", " +
+                           std::to_string(after) + ")",
+                       {origin()}));
 }
 
 Tensor Tensor::named(std::string text) const {
-  Tensor t = *this;
-  t.step_ = leaf_step(std::move(text));
-  return t;
+  return viewed(shape_, boxes(), leaf_step(std::move(text)));
 }
 
 }  // namespace wb

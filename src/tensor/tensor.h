@@ -26,12 +26,7 @@ namespace wb {
 
 struct Box;   // box.h
 struct Node;  // node.h: a leaf (stored bytes, a constant) or a compute step
-// One step of how a tensor came to be, for `plan` and error messages.
-struct Step {
-  std::string text;  // a source name for leaves, else e.g. "slice(1, 0:32)"
-  bool leaf = false;
-  std::vector<std::shared_ptr<const Step>> inputs;
-};
+struct Step;  // node.h: one step of how a tensor came to be, in words
 
 class Tensor {
  public:
@@ -95,21 +90,33 @@ class Tensor {
   // The same elements, described as `text` (a leaf in describe(); sources() is unchanged).
   Tensor named(std::string text) const;
 
-  const std::shared_ptr<const Step>& origin() const { return step_; }
-  const std::vector<std::shared_ptr<const Node>>& inputs() const { return inputs_; }
-  const std::vector<Box>& boxes() const { return *boxes_; }
+  // Calls visit(name) for each of them, the same one perhaps several times, in no order.
+  template <class Visit>
+  void each_source(const Visit& visit) const {
+    for (const std::string* name : source_names()) visit(*name);
+  }
+
+  std::shared_ptr<const Step> origin() const;
+  std::span<const std::shared_ptr<const Node>> inputs() const;
+  std::vector<Box> boxes() const;
+  // The tensor is its one input, row-major: boxes() would say nothing more.
+  bool is_whole() const { return view_ == nullptr; }
 
   // For node.h: a tensor that is the whole of one node, row-major.
-  static Tensor of_node(std::shared_ptr<const Node> node, DType dtype, Shape shape,
-                        std::shared_ptr<const Step> step);
+  static Tensor of_node(std::shared_ptr<const Node> node, DType dtype, Shape shape);
 
  private:
-  void drop_unused_inputs();  // after a slice: sources() names only what is left
+  // What a tensor is made of when it is not the whole of one node. Most are (a model of 92,000
+  // tensors has a few for each), so that this stands apart.
+  struct View;
+  Tensor(DType dtype, Shape shape, View view);
+  // The same elements under another shape, by boxes, as `step`.
+  Tensor viewed(Shape shape, std::vector<Box> boxes, std::shared_ptr<const Step> step) const;
+  std::vector<const std::string*> source_names() const;
   DType dtype_ = DType::F32;
   Shape shape_;
-  std::vector<std::shared_ptr<const Node>> inputs_;
-  std::shared_ptr<const std::vector<Box>> boxes_;
-  std::shared_ptr<const Step> step_;
+  std::shared_ptr<const Node> node_;  // the whole of it; null when there is a view
+  std::shared_ptr<const View> view_;
 };
 
 }  // namespace wb
