@@ -26,7 +26,7 @@ struct TorchStorage {
   std::uint64_t numel = 0;                 // elements of its class
   std::uint64_t nbytes = 0;                // numel * type.item_size
   std::shared_ptr<const Storage> content;  // set by the container
-  std::string_view file;  // its path, kept by Checkpoint::files
+  std::string_view file;                   // its path, kept by Checkpoint::files
 };
 
 class StorageTable {

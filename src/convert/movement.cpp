@@ -167,7 +167,10 @@ std::uint64_t copied_bytes(const Copy& copy, std::uint64_t size) {
 }  // namespace
 
 TileSource::TileSource(const Tensor& tensor) : tensor_(&tensor), movement_(tensor.is_movement()) {
-  if (!movement_) return;
+  if (!movement_) {
+    reader_ = std::make_unique<const RangeReader>(tensor);
+    return;
+  }
   copies_ = movement(tensor);
   std::uint64_t size = item_size(tensor.dtype());
   std::uint64_t total = tensor.nbytes();
@@ -218,7 +221,7 @@ void TileSource::for_each_run(
 }
 
 void TileSource::gather(std::uint64_t begin, std::uint64_t end, std::span<std::byte> out) const {
-  if (!movement_) return read_range(*tensor_, begin, end, out);
+  if (!movement_) return reader_->read(begin, end, out);
   const std::uint64_t size = item_size(tensor_->dtype());
   WB_CHECK(out.size() == (end - begin) * size);
   for (std::size_t i = 0; i < copies_.size() && copies_[i].dst_offset < end; ++i) {

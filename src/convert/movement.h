@@ -1,12 +1,13 @@
 // Movement: parts of a lazy tensor made straight from the mapped source. A tensor that
 // is only views is a list of strided copies; this cuts them at any element range and
 // either names the source bytes as they stand (long runs) or gathers them. Owns the
-// gather loops; tensors that compute go to read_range().
+// gather loops; tensors that compute go to a RangeReader.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <span>
 #include <vector>
 
@@ -36,8 +37,9 @@ class TileSource {
  private:
   const Tensor* tensor_;
   bool movement_ = false, long_runs_ = false;
-  std::vector<Copy> copies_;                  // by dst_offset
-  std::vector<std::vector<std::byte>> fill_;  // per copy: a constant's element, else empty
+  std::unique_ptr<const RangeReader> reader_;  // unless it is movement
+  std::vector<Copy> copies_;                   // by dst_offset
+  std::vector<std::vector<std::byte>> fill_;   // per copy: a constant's element, else empty
 };
 
 }  // namespace wb

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <memory>
 #include <mutex>
 
 #include "base/error.h"
@@ -120,7 +121,7 @@ class Quantizer final : public Producer {
       const std::byte* values = standing(g * group, (g + count) * group);
       if (values == nullptr) {
         buffer.resize(count * group * size);
-        read_range(values_, g * group, (g + count) * group, buffer);
+        reader().read(g * group, (g + count) * group, buffer);
         values = buffer.data();
       }
       const auto part = [&](unsigned output) {
@@ -157,9 +158,17 @@ class Quantizer final : public Producer {
     return reinterpret_cast<std::uintptr_t>(bytes) % size == 0 ? bytes : nullptr;
   }
 
+  // Made when it is first asked for: a plan has thousands of these and reads with none.
+  const RangeReader& reader() const {
+    std::call_once(once_, [&] { reader_ = std::make_unique<const RangeReader>(values_); });
+    return *reader_;
+  }
+
   std::string name_;
   Tensor values_;
   QuantFormat format_;
+  mutable std::once_flag once_;
+  mutable std::unique_ptr<const RangeReader> reader_;
   std::vector<Run> runs_;  // by `at`: where values stand in the source as they are
 };
 

@@ -67,7 +67,7 @@ class Application {
   Source source_;
   Evaluator eval_;
   CanonicalModel model_;
-  std::vector<std::string> origins_;                     // by slot: how its value was found
+  std::vector<std::string> origins_;  // by slot: how its value was found
   std::vector<CanonicalTensor> canonical_;
   // Canonical names -> canonical_, whose strings they are.
   std::unordered_map<std::string_view, std::size_t> wanted_;
@@ -78,9 +78,9 @@ class Application {
   struct UsedFor {
     std::uint32_t source, canonical;  // source tensor, index into canonical_
   };
-  std::vector<UsedFor> uses_;  // in the order that they were made
-  std::vector<AccountLine> lines_;                 // by source tensor
-  std::vector<bool> settled_;                      // by source tensor
+  std::vector<UsedFor> uses_;       // in the order that they were made
+  std::vector<AccountLine> lines_;  // by source tensor
+  std::vector<bool> settled_;       // by source tensor
 };
 
 template <typename Use>

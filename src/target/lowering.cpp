@@ -144,7 +144,8 @@ void fill_account(const Lowering& source, LoweredModel& lowered) {
   std::vector<std::pair<std::string_view, const TargetTensor*>> places;
   for (const auto* list : {&lowered.tensors, &lowered.extra}) {
     for (const TargetTensor& target : *list) {
-      target.tensor.each_source([&](const std::string& leaf) { places.emplace_back(leaf, &target); });
+      target.tensor.each_source(
+          [&](const std::string& leaf) { places.emplace_back(leaf, &target); });
     }
   }
   std::stable_sort(places.begin(), places.end(),
@@ -154,9 +155,9 @@ void fill_account(const Lowering& source, LoweredModel& lowered) {
   lowered.account = source.model().account;
   for (AccountLine& line : lowered.account) {
     if (line.fate != Fate::used) continue;
-    auto place = std::lower_bound(
-        places.begin(), places.end(), line.source,
-        [](const auto& a, const std::string& name) { return a.first < name; });
+    auto place =
+        std::lower_bound(places.begin(), places.end(), line.source,
+                         [](const auto& a, const std::string& name) { return a.first < name; });
     if (place != places.end() && place->first == line.source) {
       line.detail.clear();
       for (; place != places.end() && place->first == line.source; ++place) {

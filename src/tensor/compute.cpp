@@ -71,7 +71,8 @@ Tensor Tensor::cast(DType dtype) const {
         .tensor(describe())
         .advice("Leave the tensor out in the recipe, or keep its type.");
   }
-  return compute(NodeKind::cast, dtype, shape_, 0.0, {*this}, "cast(" + std::string(name(dtype)) + ")");
+  return compute(NodeKind::cast, dtype, shape_, 0.0, {*this},
+                 "cast(" + std::string(name(dtype)) + ")");
 }
 
 Tensor Tensor::scale(double factor) const {
@@ -82,7 +83,8 @@ Tensor Tensor::scale(double factor) const {
         .advice("Cast the tensor first.");
   }
   if (factor == 1.0) return *this;
-  return compute(NodeKind::scale, dtype_, shape_, factor, {*this}, "scale(" + std::to_string(factor) + ")");
+  return compute(NodeKind::scale, dtype_, shape_, factor, {*this},
+                 "scale(" + std::to_string(factor) + ")");
 }
 
 Tensor Tensor::byteswap() const {
@@ -102,8 +104,7 @@ Tensor Tensor::matmul(const Tensor& a, const Tensor& b, DType dtype) {
     throw Error(Code::dtype_unsupported, "a matrix product takes and makes floating types only")
         .tensor(a.describe());
   }
-  return compute(NodeKind::matmul, dtype, {a.shape_[0], b.shape_[1]}, 0.0, {a, b},
-                 "matmul()");
+  return compute(NodeKind::matmul, dtype, {a.shape_[0], b.shape_[1]}, 0.0, {a, b}, "matmul()");
 }
 
 Tensor Tensor::add(const Tensor& a, const Tensor& b, DType dtype) {

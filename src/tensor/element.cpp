@@ -9,6 +9,7 @@
 #include <limits>
 
 #include "base/error.h"
+#include "tensor/kernels.h"
 
 namespace wb {
 
@@ -143,6 +144,12 @@ bool can_convert(DType from, DType to) {
 }
 
 void convert_elements(DType from, const std::byte* in, DType to, std::byte* out, std::size_t n) {
+  if (is_fast_pair(from, to)) return convert_elements_fast(from, in, to, out, n);
+  convert_elements_plain(from, in, to, out, n);
+}
+
+void convert_elements_plain(DType from, const std::byte* in, DType to, std::byte* out,
+                            std::size_t n) {
   if (from == to) {
     std::memcpy(out, in, n * item_size(from));
     return;

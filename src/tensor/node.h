@@ -22,7 +22,18 @@ struct ViewStep : Step {
   std::vector<std::shared_ptr<const Step>> from;
 };
 
-enum class NodeKind : std::uint8_t { stored, fill, cast, scale, byteswap, matmul, add, times, unpack4, produced };
+enum class NodeKind : std::uint8_t {
+  stored,
+  fill,
+  cast,
+  scale,
+  byteswap,
+  matmul,
+  add,
+  times,
+  unpack4,
+  produced
+};
 
 // As a step it is a leaf when it has no inputs; its text is the source name of stored bytes.
 struct Node : Step {

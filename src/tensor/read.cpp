@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "tensor/box.h"
 #include "tensor/element.h"
+#include "tensor/kernels.h"
 #include "tensor/node.h"
 
 namespace wb {
@@ -17,6 +18,7 @@ namespace {
 constexpr std::uint64_t kTile = std::uint64_t{1} << 16;  // elements converted at once
 constexpr std::uint64_t kSpanLimit = std::uint64_t{1}
                                      << 19;  // elements of a compute node kept for gathering
+constexpr std::uint64_t kLongRun = 4096;     // elements of one that are made by themselves
 
 void read_node(const Node& node, std::uint64_t begin, std::uint64_t end, std::byte* out);
 
@@ -92,22 +94,28 @@ class Gather {
     return span;
   }
 
+  // Whether the innermost runs are so long that each is best made by itself.
+  bool long_runs() const {
+    const CopyDim& last = copy_.dims.back();
+    return last.src_stride == 1 && last.dst_stride == 1 && last.count >= kLongRun;
+  }
+  // Makes elements [src, src + count) of a compute node, walks them, and lets them go.
+  template <class Walk>
+  void made(std::int64_t src, std::uint64_t count, const Walk& walk) {
+    std::vector<std::byte> span(count * size_);
+    read_node(*copy_.source, static_cast<std::uint64_t>(src),
+              static_cast<std::uint64_t>(src) + count, span.data());
+    source_ = span.data();
+    origin_ = src;
+    walk();
+    source_ = nullptr;
+  }
+
   void descend(std::size_t k, std::int64_t src, std::uint64_t dst) {
     if (dst >= end_ || dst + dst_span(k) <= begin_) return;
-    if (source_ == nullptr && src_span(k) <= kSpanLimit) {
-      // A compute node: make the elements this part walks over, then gather from them.
-      std::vector<std::byte> span(src_span(k) * size_);
-      read_node(*copy_.source, static_cast<std::uint64_t>(src),
-                static_cast<std::uint64_t>(src) + src_span(k), span.data());
-      source_ = span.data();
-      origin_ = src;
-      descend(k, src, dst);
-      source_ = nullptr;
-      return;
-    }
     if (k == copy_.dims.size()) {
-      emit(src, 1, dst, 1, 1);
-      return;
+      if (source_ == nullptr) return made(src, 1, [&] { emit(src, 1, dst, 1, 1); });
+      return emit(src, 1, dst, 1, 1);
     }
     const CopyDim& d = copy_.dims[k];
     auto stride = static_cast<std::uint64_t>(d.dst_stride);
@@ -115,19 +123,25 @@ class Gather {
     std::uint64_t lo = begin_ > dst + below - 1 ? (begin_ - dst - below) / stride + 1 : 0;
     std::uint64_t hi = std::min(d.count, (end_ - dst - 1) / stride + 1);
     if (lo >= hi) return;
-    if (k + 1 == copy_.dims.size() && source_ != nullptr) {
-      emit(src + static_cast<std::int64_t>(lo) * d.src_stride, d.src_stride, dst + lo * stride,
-           d.dst_stride, hi - lo);
-      return;
-    }
-    if (k + 1 == copy_.dims.size() && d.src_stride == 1 && d.dst_stride == 1) {
+    const bool last = k + 1 == copy_.dims.size();
+    if (source_ == nullptr && last && d.src_stride == 1 && d.dst_stride == 1) {
       read_node(*copy_.source, static_cast<std::uint64_t>(src) + lo,
                 static_cast<std::uint64_t>(src) + hi, out_ + (dst + lo - begin_) * size_);
       return;
     }
-    for (std::uint64_t i = lo; i < hi; ++i) {
-      descend(k + 1, src + static_cast<std::int64_t>(i) * d.src_stride, dst + i * stride);
-    }
+    auto walk = [&] {
+      if (last && source_ != nullptr) {
+        return emit(src + static_cast<std::int64_t>(lo) * d.src_stride, d.src_stride,
+                    dst + lo * stride, d.dst_stride, hi - lo);
+      }
+      for (std::uint64_t i = lo; i < hi; ++i) {
+        descend(k + 1, src + static_cast<std::int64_t>(i) * d.src_stride, dst + i * stride);
+      }
+    };
+    const std::uint64_t span =
+        (hi - lo - 1) * static_cast<std::uint64_t>(d.src_stride) + src_span(k + 1);
+    if (source_ != nullptr || long_runs() || span > kSpanLimit) return walk();
+    made(src + static_cast<std::int64_t>(lo) * d.src_stride, span, walk);
   }
 
   void emit(std::int64_t src, std::int64_t src_stride, std::uint64_t dst, std::int64_t dst_stride,
@@ -186,16 +200,46 @@ std::vector<Copy> copies_of(const Tensor& tensor) {
   return copies;
 }
 
-// Elements of the input converted tile by tile into `out`.
+// Elements [begin, ...) of a tensor where they stand in the source, or nullptr.
+const std::byte* standing(const Tensor& tensor, std::uint64_t begin) {
+  if (!tensor.is_whole() || tensor.inputs()[0]->op != NodeKind::stored) return nullptr;
+  return tensor.inputs()[0]->storage->bytes().data() + begin * item_size(tensor.dtype());
+}
+
+// Calls use(at, elements, n) for the input's elements [begin, end) in tiles.
+template <class Use>
+void each_tile(const Tensor& input, std::uint64_t begin, std::uint64_t end, const Use& use) {
+  const unsigned size = item_size(input.dtype());
+  std::vector<std::byte> tile;
+  for (std::uint64_t at = begin; at < end; at += kTile) {
+    const std::uint64_t n = std::min(kTile, end - at);
+    const std::byte* from = standing(input, at);
+    if (from == nullptr) {
+      tile.resize(n * size);
+      read_range(input, at, at + n, tile);
+      from = tile.data();
+    }
+    use(at, from, n);
+  }
+}
+
+bool is_scaled_codes(const Node& node) {
+  return node.op == NodeKind::times && item_size(node.inputs[0].dtype()) == 1;
+}
+void read_scaled_codes(const Node& node, DType to, std::uint64_t begin, std::uint64_t end,
+                       std::byte* out);
+
 void read_cast(const Node& node, std::uint64_t begin, std::uint64_t end, std::byte* out) {
   const Tensor& input = node.inputs[0];
-  unsigned from = item_size(input.dtype()), to = item_size(node.dtype);
-  std::vector<std::byte> tile(std::min(kTile, end - begin) * from);
-  for (std::uint64_t at = begin; at < end; at += kTile) {
-    std::uint64_t n = std::min(kTile, end - at);
-    read_range(input, at, at + n, {tile.data(), static_cast<std::size_t>(n * from)});
-    convert_elements(input.dtype(), tile.data(), node.dtype, out + (at - begin) * to, n);
+  // A product of f32 is exact as F32: rounded at once it is the same.
+  if (input.is_whole() && is_scaled_codes(*input.inputs()[0]) && input.dtype() == DType::F32 &&
+      node.dtype != DType::F64) {
+    return read_scaled_codes(*input.inputs()[0], node.dtype, begin, end, out);
   }
+  const unsigned size = item_size(node.dtype);
+  each_tile(input, begin, end, [&](std::uint64_t at, const std::byte* from, std::uint64_t n) {
+    convert_elements(input.dtype(), from, node.dtype, out + (at - begin) * size, n);
+  });
 }
 
 void read_scale(const Node& node, std::uint64_t begin, std::uint64_t end, std::byte* out) {
@@ -293,14 +337,20 @@ class Factors {
     block_ = node.blocks.empty() ? 1 : node.blocks.back();
   }
   std::uint64_t width() const { return width_; }
-  // out[i] = the factor of element (row, column + i).
-  void of(std::uint64_t row, std::uint64_t column, std::uint64_t n, double* out) {
+  std::uint64_t block() const { return block_; }
+  // The factors of a row, one for each block of columns.
+  const std::vector<double>& of_row(std::uint64_t row) {
     std::uint64_t at = start(row);
     if (row_.empty() || at != at_) {
       at_ = at;
       row_.resize(width_ / block_ + (width_ % block_ != 0 ? 1 : 0));
       read_f64(node_.inputs[1], at, row_.size(), row_.data());
     }
+    return row_;
+  }
+  // out[i] = the factor of element (row, column + i).
+  void of(std::uint64_t row, std::uint64_t column, std::uint64_t n, double* out) {
+    of_row(row);
     std::uint64_t b = column / block_, within = column % block_;
     for (std::uint64_t i = 0; i < n; ++b, within = 0) {
       std::uint64_t stop = std::min(n, i + block_ - within);
@@ -327,9 +377,33 @@ class Factors {
   std::vector<double> row_;
 };
 
+// A times node of 8-bit codes, rounded to `to`: runs of one factor each, products of f32.
+void read_scaled_codes(const Node& node, DType to, std::uint64_t begin, std::uint64_t end,
+                       std::byte* out) {
+  const DType codes = node.inputs[0].dtype();
+  const unsigned size = item_size(to);
+  Factors factors(node);
+  each_tile(node.inputs[0], begin, end,
+            [&](std::uint64_t at, const std::byte* from, std::uint64_t n) {
+              for (std::uint64_t i = 0; i < n;) {
+                const std::uint64_t column = (at + i) % factors.width();
+                const std::uint64_t block = column / factors.block();
+                const std::uint64_t stop = std::min(factors.width(), (block + 1) * factors.block());
+                const std::uint64_t run = std::min(n - i, stop - column);
+                const double factor = factors.of_row((at + i) / factors.width())[block];
+                scale_codes(codes, from + i, static_cast<float>(factor), to,
+                            out + (at + i - begin) * size, run);
+                i += run;
+              }
+            });
+}
+
 void read_times(const Node& node, std::uint64_t begin, std::uint64_t end, std::byte* out) {
+  if (is_scaled_codes(node) && node.dtype != DType::F64) {
+    return read_scaled_codes(node, node.dtype, begin, end, out);
+  }
   unsigned size = item_size(node.dtype);
-  bool narrow = item_size(node.inputs[0].dtype()) == 1;
+  bool narrow = is_scaled_codes(node);
   Factors factors(node);
   std::vector<double> x(std::min(kTile, end - begin)), f(x.size());
   for (std::uint64_t at = begin; at < end; at += kTile) {
@@ -349,19 +423,18 @@ void read_times(const Node& node, std::uint64_t begin, std::uint64_t end, std::b
   }
 }
 
+// Words are little-endian, so number i of them is half i of their bytes.
 void read_unpack4(const Node& node, std::uint64_t begin, std::uint64_t end, std::byte* out) {
-  std::vector<std::byte> raw;
-  for (std::uint64_t at = begin; at < end; at += kTile) {
-    std::uint64_t stop = std::min(end, at + kTile), first = at / 8, last = (stop - 1) / 8 + 1;
-    raw.resize((last - first) * 4);
-    read_range(node.inputs[0], first, last, raw);
-    for (std::uint64_t i = at; i < stop; ++i) {
-      // Words are little-endian, so number i of them is half i of their bytes.
-      auto byte = std::to_integer<unsigned>(raw[i / 2 - first * 4]);
-      auto code = static_cast<std::int8_t>((i % 2 == 0 ? byte & 15u : byte >> 4) - 8);
-      std::memcpy(out + (i - begin), &code, 1);
-    }
-  }
+  std::vector<std::byte> numbers;
+  each_tile(node.inputs[0], begin / 8, (end - 1) / 8 + 1,
+            [&](std::uint64_t word, const std::byte* from, std::uint64_t n) {
+              const std::uint64_t first = std::max(begin, word * 8);
+              const std::uint64_t last = std::min(end, (word + n) * 8);
+              if (last - first == n * 8) return unpack_nibbles(from, out + (first - begin), n * 4);
+              numbers.resize(n * 8);
+              unpack_nibbles(from, numbers.data(), n * 4);
+              std::memcpy(out + (first - begin), numbers.data() + (first - word * 8), last - first);
+            });
 }
 
 void read_produced(const Node& node, std::uint64_t begin, std::uint64_t end, std::byte* out) {
@@ -425,6 +498,48 @@ void read_range(const Tensor& tensor, std::uint64_t begin, std::uint64_t end,
   WB_CHECK(begin <= end && end <= tensor.numel() && out.size() == (end - begin) * size);
   if (begin == end) return;
   for (const Copy& copy : copies_of(tensor)) Gather(copy, begin, end, out.data(), size).run();
+}
+
+// Copies by where they begin in the output. Many stand one behind the other (a stack of experts);
+// some lie over each other, so that the latest end before each is kept.
+class PreparedCopies {
+ public:
+  explicit PreparedCopies(const Tensor& tensor) : copies_(copies_of(tensor)) {
+    std::sort(copies_.begin(), copies_.end(),
+              [](const Copy& a, const Copy& b) { return a.dst_offset < b.dst_offset; });
+    std::uint64_t reached = 0;
+    for (const Copy& copy : copies_) {
+      std::uint64_t end = copy.dst_offset + 1;
+      for (const CopyDim& d : copy.dims) {
+        end += (d.count - 1) * static_cast<std::uint64_t>(d.dst_stride);
+      }
+      reached_.push_back(reached = std::max(reached, end));
+    }
+  }
+  void read(std::uint64_t begin, std::uint64_t end, std::byte* out, unsigned size) const {
+    const auto first = std::partition_point(reached_.begin(), reached_.end(),
+                                            [&](std::uint64_t r) { return r <= begin; });
+    for (auto i = static_cast<std::size_t>(first - reached_.begin());
+         i < copies_.size() && copies_[i].dst_offset < end; ++i) {
+      Gather(copies_[i], begin, end, out, size).run();
+    }
+  }
+
+ private:
+  std::vector<Copy> copies_;
+  std::vector<std::uint64_t> reached_;  // the furthest end of copies up to this one
+};
+
+RangeReader::RangeReader(Tensor tensor)
+    : tensor_(std::move(tensor)), copies_(std::make_unique<const PreparedCopies>(tensor_)) {
+  check_readable(tensor_);
+}
+RangeReader::~RangeReader() = default;
+
+void RangeReader::read(std::uint64_t begin, std::uint64_t end, std::span<std::byte> out) const {
+  const unsigned size = item_size(tensor_.dtype());
+  WB_CHECK(begin <= end && end <= tensor_.numel() && out.size() == (end - begin) * size);
+  if (begin < end) copies_->read(begin, end, out.data(), size);
 }
 
 std::vector<std::byte> read_all(const Tensor& tensor) {

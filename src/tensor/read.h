@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstddef>
+#include <memory>
 #include <span>
 #include <vector>
 
@@ -19,6 +20,23 @@ void read_range(const Tensor& tensor, std::uint64_t begin, std::uint64_t end,
 std::vector<std::byte> read_all(const Tensor& tensor);
 // The whole tensor widened (or rounded, from F64 and integers) to f32.
 std::vector<float> read_f32(const Tensor& tensor);
+
+class PreparedCopies;
+
+// Many ranges of one tensor, as read_range(): what has to be found out of its boxes is found once.
+// Keeps the tensor. Thread-safe.
+class RangeReader {
+ public:
+  explicit RangeReader(Tensor tensor);
+  ~RangeReader();
+  RangeReader(const RangeReader&) = delete;
+  RangeReader& operator=(const RangeReader&) = delete;
+  void read(std::uint64_t begin, std::uint64_t end, std::span<std::byte> out) const;
+
+ private:
+  Tensor tensor_;
+  std::unique_ptr<const PreparedCopies> copies_;
+};
 
 // A movement tensor as strided copies: for each, `dims` from outermost to
 // innermost, adjacent dims merged where both sides allow it.

@@ -187,7 +187,8 @@ Tensor Tensor::reshape(Shape shape) const {
         *this);
   }
   if (shape == shape_) return *this;
-  std::vector<Box> boxes = numel() > 0 ? reshape_boxes(this->boxes(), shape_, shape) : this->boxes();
+  std::vector<Box> boxes =
+      numel() > 0 ? reshape_boxes(this->boxes(), shape_, shape) : this->boxes();
   auto how = step("reshape" + to_string(shape), {origin()});
   return viewed(std::move(shape), std::move(boxes), std::move(how));
 }
@@ -321,7 +322,8 @@ Tensor Tensor::stack(int axis, std::span<const Tensor> parts) {
     steps.push_back(part.origin());
   }
   const Tensor t = concat(axis, rows);
-  return t.viewed(t.shape_, t.boxes(), step("stack(" + std::to_string(axis) + ")", std::move(steps)));
+  return t.viewed(t.shape_, t.boxes(),
+                  step("stack(" + std::to_string(axis) + ")", std::move(steps)));
 }
 
 Tensor Tensor::pad(int axis, std::uint64_t before, std::uint64_t after) const {

@@ -21,5 +21,5 @@ done
 aarch64-linux-gnu-g++ -std=c++20 -O2 -ffp-contract=off -static -DHWY_COMPILE_ONLY_STATIC \
   -I"$headers" -I"$root/src" -I"$root/tests" -o "$work/check" "$root/tests/neon/check.cpp" \
   "$root/src/quant/format.cpp" "$root/src/quant/plain.cpp" "$root/src/quant/simd.cpp" \
-  "$root/src/tensor/element.cpp" "$root/src/tensor/dtype.cpp" "$root/src/base/error.cpp" || exit 1
+  "$root/src/tensor/element.cpp" "$root/src/tensor/kernels.cpp" "$root/src/tensor/dtype.cpp" "$root/src/base/error.cpp" || exit 1
 exec qemu-aarch64 "$work/check" "$root/tests/fixtures/goldens/mlx-quantize.safetensors"
