@@ -64,30 +64,50 @@ void Together::make(
   const Producer& producer = *group.producer;
   const PlacedTensor& placed = (*tensors_)[leader];
   const std::uint64_t unit = placed.bytes / producer.units();
-  // Units that reach into [from, to); those that begin before it belong to the tile before.
-  const std::uint64_t begin = (from - placed.offset) / unit;
-  const std::uint64_t end = (to - placed.offset + unit - 1) / unit;
+  WB_CHECK(out.size() == to - from);
+  // Units that begin here are this tile's: of a first one that began before, only the rest of the
+  // leader is made; of a last one that reaches beyond, the leader's beginning.
   const Units own = units_beginning_in(group, from, to);
-  std::vector<std::vector<std::byte>> made(producer.outputs());
+  const auto at = [&](std::uint64_t u) { return placed.offset + u * unit; };
+  const std::uint64_t whole_end = std::max(own.begin, (to - placed.offset) / unit);
+  std::vector<std::vector<std::byte>> others(producer.outputs());
   std::vector<std::byte*> parts(producer.outputs(), nullptr);
-  for (unsigned o = 0; o < producer.outputs(); ++o) {
-    if (group.tensors[o] < 0) continue;
-    made[o].resize((end - begin) * producer.bytes_per_unit(o));
-    parts[o] = made[o].data();
-  }
-  producer.make(begin, end, parts);
-  for (unsigned o = 0; o < producer.outputs(); ++o) {
-    if (group.tensors[o] < 0) continue;
-    const std::uint64_t each = producer.bytes_per_unit(o);
-    if (static_cast<std::size_t>(group.tensors[o]) == leader) {
-      WB_CHECK(each == unit && out.size() == to - from);
-      std::memcpy(out.data(), made[o].data() + (from - placed.offset - begin * unit), to - from);
-    } else if (own.begin < own.end) {
-      const PlacedTensor& other = (*tensors_)[static_cast<std::size_t>(group.tensors[o])];
-      write(other.offset + own.begin * each,
-            std::span(made[o]).subspan((own.begin - begin) * each, (own.end - own.begin) * each));
+  std::vector<std::byte> edge(unit);
+  const unsigned leading = leading_output(group);
+  const auto make_units = [&](std::uint64_t begin, std::uint64_t end, std::byte* lead, bool all) {
+    for (unsigned o = 0; o < producer.outputs(); ++o) {
+      parts[o] = all && !others[o].empty()
+                     ? others[o].data() + (begin - own.begin) * producer.bytes_per_unit(o)
+                     : nullptr;
     }
+    parts[leading] = lead;
+    producer.make(begin, end, parts);
+  };
+  for (unsigned o = 0; o < producer.outputs(); ++o) {
+    if (o == leading || group.tensors[o] < 0) continue;
+    others[o].resize((own.end - own.begin) * producer.bytes_per_unit(o));
   }
+  if (own.begin > 0 && at(own.begin) > from) {
+    make_units(own.begin - 1, own.begin, edge.data(), false);
+    const std::uint64_t skip = from - at(own.begin - 1);
+    std::memcpy(out.data(), edge.data() + skip, std::min(unit - skip, to - from));
+  }
+  if (own.begin < whole_end) make_units(own.begin, whole_end, &out[at(own.begin) - from], true);
+  if (whole_end < own.end) {
+    make_units(whole_end, own.end, edge.data(), true);
+    std::memcpy(&out[at(whole_end) - from], edge.data(), to - at(whole_end));
+  }
+  for (unsigned o = 0; o < producer.outputs(); ++o) {
+    if (others[o].empty()) continue;
+    const PlacedTensor& other = (*tensors_)[static_cast<std::size_t>(group.tensors[o])];
+    write(other.offset + own.begin * producer.bytes_per_unit(o), others[o]);
+  }
+}
+
+unsigned Together::leading_output(const Group& group) {
+  unsigned o = 0;
+  while (group.tensors[o] != static_cast<std::ptrdiff_t>(group.leader)) ++o;
+  return o;
 }
 
 std::vector<std::uint64_t> Together::tiles_written(std::uint64_t begin, std::uint64_t end,

@@ -49,6 +49,7 @@ class Together {
   struct Units {
     std::uint64_t begin, end;
   };
+  static unsigned leading_output(const Group& group);
   Units units_beginning_in(const Group& group, std::uint64_t from, std::uint64_t to) const;
 
   const std::vector<PlacedTensor>* tensors_ = nullptr;

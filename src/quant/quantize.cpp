@@ -129,15 +129,16 @@ class Quantizer final : public Producer {
         return to == nullptr ? nullptr : to + (g - begin) * bytes_per_unit(output);
       };
       std::byte* to = part(0);
-      if (to != nullptr) words.resize(count * words_per_group(format_));
+      const bool aligned = reinterpret_cast<std::uintptr_t>(to) % alignof(std::uint32_t) == 0;
+      if (!aligned) words.resize(count * words_per_group(format_));
+      auto* packed = aligned ? reinterpret_cast<std::uint32_t*>(to) : words.data();
       const std::size_t done =
-          quantize_groups(format_, values_.dtype(), values, count,
-                          {to == nullptr ? nullptr : words.data(), part(1), part(2)});
+          quantize_groups(format_, values_.dtype(), values, count, {packed, part(1), part(2)});
       if (done < count) {
         not_finite(name_, values_.dtype(), values + done * group * size, group, (g + done) * group,
                    values_.shape());
       }
-      if (to != nullptr) std::memcpy(to, words.data(), words.size() * 4);
+      if (!aligned) std::memcpy(to, words.data(), count * words_per_group(format_) * 4);
     }
   }
 
