@@ -28,12 +28,12 @@ _weightbridge() {
   local quant='--bits --group-size --mode --mix --quant-rules --size'
   local words=''
   case ${COMP_WORDS[1]} in
-    inspect) words="$source --tensors" ;;
+    inspect) words="$source --tensors --check" ;;
     plan) words="$source $target $quant --shard-size --ranks --estimate" ;;
     convert)
       words="$source $target $quant -o --output --tokenizer --calibrate --calibrate-steps"
       words="$words --shard-size --threads --no-sync --sha256"
-      words="$words --no-crc --force --resume --consume"
+      words="$words --no-crc --check --force --resume --consume"
       ;;
     verify)
       words="$source $run --text --reference --report --window --max-windows --max-kl --min-top1"

@@ -2,6 +2,8 @@
 #include "calibrate/widths.h"
 
 #include <algorithm>
+#include <cmath>
+#include <map>
 #include <queue>
 
 #include "base/checked.h"
@@ -9,6 +11,8 @@
 #include "base/threads.h"
 #include "quant/groups.h"
 #include "quant/quantize.h"
+#include "runtime/decoder.h"
+#include "runtime/load.h"
 #include "tensor/read.h"
 
 namespace wb {
@@ -109,6 +113,98 @@ std::vector<LayerWidths> measure_widths(const LoweredModel& model,
   return out;
 }
 
+namespace {
+
+constexpr unsigned kRunWidths[] = {2, 3, 4};
+constexpr std::size_t kMostWindows = 4;
+
+// Logits of every sequence, one after the other.
+std::vector<std::vector<float>> logits_of(const LoweredModel& model, std::size_t replaced,
+                                          const std::optional<Tensor>& by,
+                                          std::span<const std::vector<std::uint32_t>> sequences,
+                                          unsigned threads) {
+  std::vector<std::pair<std::string, Tensor>> tensors;
+  for (std::size_t i = 0; i < model.tensors.size(); ++i) {
+    tensors.emplace_back(model.tensors[i].name,
+                         by && i == replaced ? *by : model.tensors[i].tensor);
+  }
+  const nlohmann::json config = nlohmann::json::parse(model.config.dump());
+  const Decoder decoder(load_model(config, tensors), {.threads = threads});
+  ForwardOptions options;
+  options.threads = threads;
+  std::vector<std::vector<float>> out;
+  for (const std::vector<std::uint32_t>& sequence : sequences) {
+    out.push_back(decoder.forward(sequence, options).logits);
+  }
+  return out;
+}
+
+// log(sum(exp(x))) in f64.
+double log_sum(std::span<const float> x) {
+  const double most = *std::max_element(x.begin(), x.end());
+  double sum = 0;
+  for (const float v : x) sum += std::exp(double{v} - most);
+  return most + std::log(sum);
+}
+
+// Mean over tokens of KL(p || q), nats.
+double mean_kl(const std::vector<std::vector<float>>& p, const std::vector<std::vector<float>>& q,
+               std::uint64_t vocab_size) {
+  double sum = 0;
+  std::uint64_t tokens = 0;
+  for (std::size_t s = 0; s < p.size(); ++s) {
+    for (std::size_t at = 0; at < p[s].size(); at += vocab_size, ++tokens) {
+      const auto a = std::span(p[s]).subspan(at, vocab_size);
+      const auto b = std::span(q[s]).subspan(at, vocab_size);
+      const double za = log_sum(a), zb = log_sum(b);
+      for (std::size_t i = 0; i < a.size(); ++i) {
+        const double log_p = double{a[i]} - za;
+        sum += std::exp(log_p) * (log_p - (double{b[i]} - zb));
+      }
+    }
+  }
+  return std::max(0.0, sum / static_cast<double>(std::max<std::uint64_t>(1, tokens)));
+}
+
+}  // namespace
+
+std::vector<LayerWidths> measure_logits(const LoweredModel& model,
+                                        const std::vector<QuantRule>& fixed,
+                                        std::uint64_t group_size,
+                                        std::span<const std::vector<std::uint32_t>> sequences,
+                                        unsigned threads) {
+  std::vector<LayerWidths> out = measure_widths(model, fixed, group_size, threads);
+  std::map<std::string, std::size_t> tensor_of;
+  for (const QuantizableLayer& l : quantizable_layers(model)) tensor_of.emplace(l.path, l.tensor);
+  // A few windows, evenly spread, say enough; each is run three times for every layer.
+  std::vector<std::vector<std::uint32_t>> some;
+  const std::size_t count = std::min<std::size_t>(kMostWindows, sequences.size());
+  for (std::size_t i = 0; i < count; ++i) some.push_back(sequences[i * sequences.size() / count]);
+  sequences = some;
+  const auto whole = logits_of(model, 0, std::nullopt, sequences, threads);
+  const std::uint64_t vocab = model.config.at("vocab_size").get<std::uint64_t>();
+  for (LayerWidths& layer : out) {
+    const std::size_t at = tensor_of.at(layer.path);
+    const Tensor& tensor = model.tensors[at].tensor;
+    double per_error = 0;  // KL by squared error, of the widest that is run
+    for (WidthError& width : layer.widths) {
+      if (width.bits == 0) continue;
+      const double weights_error = width.error;
+      if (std::find(std::begin(kRunWidths), std::end(kRunWidths), width.bits) ==
+          std::end(kRunWidths)) {
+        width.error = per_error * weights_error;
+        continue;
+      }
+      const QuantFormat f{QuantMode::affine, width.bits, group_size};
+      const Tensor by = requantize(layer.path, tensor, f, tensor.dtype());
+      width.error = mean_kl(whole, logits_of(model, at, by, sequences, threads), vocab);
+      per_error = weights_error > 0 ? width.error / weights_error : 0.0;
+    }
+    layer.weights = 1;
+  }
+  return out;
+}
+
 std::vector<std::size_t> choose_widths(const std::vector<LayerWidths>& layers,
                                        std::uint64_t budget) {
   struct Raise {
@@ -149,11 +245,14 @@ std::vector<std::size_t> choose_widths(const std::vector<LayerWidths>& layers,
 }
 
 QuantPlan plan_for_size(const LoweredModel& model, const std::vector<QuantRule>& fixed,
-                        std::uint64_t group_size, std::uint64_t size, unsigned threads) {
+                        std::uint64_t group_size, std::uint64_t size, unsigned threads,
+                        std::span<const std::vector<std::uint32_t>> sequences) {
   QuantPlan plan{fixed, std::nullopt};
   LoweredModel rest = model;  // what the fixed rules and the plain tensors take
   std::uint64_t taken = quantize_model(rest, plan).bytes;
-  const std::vector<LayerWidths> layers = measure_widths(model, fixed, group_size, threads);
+  const std::vector<LayerWidths> layers =
+      sequences.empty() ? measure_widths(model, fixed, group_size, threads)
+                        : measure_logits(model, fixed, group_size, sequences, threads);
   std::uint64_t least = 0;
   for (const LayerWidths& l : layers) {
     taken = checked_sub(taken, l.widths.back().bytes, "the model's size");

@@ -205,7 +205,12 @@ void sort_tensors(Checkpoint& checkpoint) {
               "the name occurs twice" + (other == twin->file ? "" : ", again in " + other))
       .file(twin->file)
       .tensor(twin->name)
-      .advice("Rename one of the two where the checkpoint is made, then save it again.");
+      .advice(other == twin->file
+                  ? "Rename one of the two where the checkpoint is made, then save it again."
+                  : "Files that were split over processes (tensor parallel) each hold a part of "
+                    "every tensor: join them where they were made, for one process "
+                    "(--model-parallel 1). Otherwise rename one of the two, or take the file "
+                    "away that does not belong.");
 }
 
 Checkpoint open_checkpoint(const std::string& path, const OpenOptions& options) {

@@ -99,7 +99,7 @@ Row bench_decode(engine::Engine& engine, std::size_t n, std::size_t context, uns
 }
 
 int bench(const Flags& flags, bool json) {
-  const LoadedModel loaded = load_any(flags.source);
+  const LoadedModel loaded = load_source(flags.source);
   engine::Engine engine(loaded.model, {.threads = flags.threads});
   const double bandwidth = engine::read_bandwidth(engine.threads());
   const double peak = engine::product_peak(engine.threads());

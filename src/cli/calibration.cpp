@@ -9,13 +9,12 @@
 
 namespace wb::cli {
 
-namespace {
-
-// Tokens of the file: a text, or ids as --tokens takes them elsewhere.
-std::vector<std::vector<std::uint32_t>> windows_of(const std::string& path,
-                                                   const SourceFlags& source,
-                                                   const std::string& tokenizer,
-                                                   const ModelSpec& spec) {
+std::vector<std::vector<std::uint32_t>> calibration_windows(const CalibrationFlags& flags,
+                                                            const SourceFlags& source,
+                                                            const std::string& tokenizer,
+                                                            const ModelSpec& spec) {
+  const std::string& path = flags.text;
+  if (path.empty()) return {};
   const bool ids =
       path.ends_with(".u16") || path.ends_with(".u32") || path.ends_with(".safetensors");
   const std::vector<std::uint32_t> tokens =
@@ -25,12 +24,11 @@ std::vector<std::vector<std::uint32_t>> windows_of(const std::string& path,
       .tokens;
 }
 
-}  // namespace
-
 void add_calibration_flags(CLI::App& command, CalibrationFlags& flags) {
   command
       .add_option("--calibrate", flags.text,
-                  "Text to fit the stock target on, so that it comes closer to the source")
+                  "Text to fit the stock target on, so that it comes closer to the source; with "
+                  "--bits auto also the text to choose bits on")
       ->check(not_a_flag)
       ->option_text("FILE");
   command
@@ -39,20 +37,19 @@ void add_calibration_flags(CLI::App& command, CalibrationFlags& flags) {
       ->option_text("NAMES [all]");
 }
 
-std::optional<CalibrationResult> run_calibration(const CalibrationFlags& flags,
-                                                 const SourceFlags& source,
-                                                 const TargetFlags& target,
-                                                 const std::string& tokenizer,
-                                                 const CanonicalModel& model, unsigned threads,
-                                                 std::vector<std::string>& remarks) {
+std::optional<CalibrationResult> run_calibration(
+    const CalibrationFlags& flags, const SourceFlags& source, const TargetFlags& target,
+    const std::string& tokenizer, const CanonicalModel& model, unsigned threads, bool choosing_bits,
+    std::vector<std::string>& remarks) {
   if (flags.text.empty()) return std::nullopt;
   if (target_from_name(target.target) != TargetKind::stock) {
-    throw Error(Code::usage, "--calibrate is for --target stock")
+    if (choosing_bits) return std::nullopt;
+    throw Error(Code::usage, "--calibrate is for --target stock, or for --bits auto")
         .actual("--target " + target.target)
         .advice("The exact target loses nothing that a calibration could give back.");
   }
   CalibrationResult result =
-      calibrate_stock(model, windows_of(flags.text, source, tokenizer, model.spec),
+      calibrate_stock(model, calibration_windows(flags, source, tokenizer, model.spec),
                       steps_from_names(flags.steps), threads);
   std::string errors;
   for (const double e : result.fit_error) {

@@ -17,14 +17,19 @@ struct CalibrationFlags {
 };
 void add_calibration_flags(CLI::App& command, CalibrationFlags& flags);
 
-// Nothing without --calibrate. What the fits found goes to `remarks`. `tokenizer`: --tokenizer, or
-// empty to look beside the source. Throws Code::usage when the target is not stock.
-std::optional<CalibrationResult> run_calibration(const CalibrationFlags& flags,
-                                                 const SourceFlags& source,
-                                                 const TargetFlags& target,
-                                                 const std::string& tokenizer,
-                                                 const CanonicalModel& model, unsigned threads,
-                                                 std::vector<std::string>& remarks);
+// The text in windows, each as long as the model is run on at once; none without --calibrate.
+// `tokenizer`: --tokenizer, or empty to look beside the source.
+std::vector<std::vector<std::uint32_t>> calibration_windows(const CalibrationFlags& flags,
+                                                            const SourceFlags& source,
+                                                            const std::string& tokenizer,
+                                                            const ModelSpec& spec);
+// Nothing without --calibrate, nor for another target than stock where the text is there to choose
+// bits on (`choosing_bits`). What the fits found goes to `remarks`. Throws Code::usage when the
+// target is not stock and the text is good for nothing.
+std::optional<CalibrationResult> run_calibration(
+    const CalibrationFlags& flags, const SourceFlags& source, const TargetFlags& target,
+    const std::string& tokenizer, const CanonicalModel& model, unsigned threads, bool choosing_bits,
+    std::vector<std::string>& remarks);
 // What to hand to lower_source; null without a calibration.
 inline const StockCalibration* values_of(const std::optional<CalibrationResult>& result) {
   return result ? &result->values : nullptr;

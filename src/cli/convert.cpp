@@ -11,6 +11,7 @@
 #include "cli/calibration.h"
 #include "cli/cli.h"
 #include "cli/folder.h"
+#include "cli/integrity.h"
 #include "cli/interrupt.h"
 #include "cli/quantise_flags.h"
 #include "cli/ranks.h"
@@ -30,7 +31,7 @@ struct Flags {
   std::string output, tokenizer, shard_size = "5GiB";
   unsigned threads = 0;
   bool no_sync = false, sha256 = false, no_crc = false, force = false;
-  bool resume = false, consume = false;
+  bool resume = false, consume = false, check = false;
 };
 
 std::uint64_t shard_bytes(const Flags& flags) {
@@ -196,13 +197,22 @@ int convert_command(const Flags& flags, bool json) {
         .actual(std::string(name(checkpoint.container)))
         .advice("Convert without it, and delete the file afterwards.");
   }
+  if (flags.check && ranks().rank == 0) {
+    const IntegrityFindings found = check_integrity(checkpoint, flags.threads);
+    if (!json) print(integrity_text(found));
+  }
   const CanonicalModel model =
       apply_source(flags.source, recognise_source(flags.source, checkpoint), checkpoint);
   std::vector<std::string> remarks;
-  const auto calibration = run_calibration(flags.calibration, flags.source, flags.target,
-                                           flags.tokenizer, model, flags.threads, remarks);
+  const auto calibration =
+      run_calibration(flags.calibration, flags.source, flags.target, flags.tokenizer, model,
+                      flags.threads, flags.quant.bits == "auto", remarks);
   LoweredModel lowered = lower_source(flags.target, model, values_of(calibration));
-  const auto quant = quantise(flags.quant, lowered, flags.threads);
+  std::vector<std::vector<std::uint32_t>> windows;
+  if (flags.quant.bits == "auto") {
+    windows = calibration_windows(flags.calibration, flags.source, flags.tokenizer, model.spec);
+  }
+  const auto quant = quantise(flags.quant, lowered, flags.threads, windows);
   FolderFiles folder = tokenizer_files(flags.tokenizer, flags.source.path, model.spec.vocab_size);
   folder.remarks.insert(folder.remarks.begin(), remarks.begin(), remarks.end());
   add_class_file(lowered, folder);
@@ -248,6 +258,9 @@ void add_convert(CLI::App& app, Session& session) {
   command->add_flag("--no-sync", flags->no_sync, "Do not wait until the disk has everything");
   command->add_flag("--sha256", flags->sha256, "Fingerprint files by SHA-256 too");
   command->add_flag("--no-crc", flags->no_crc, "Do not check the source's CRC-32 sums");
+  command->add_flag(
+      "--check", flags->check,
+      "Hold the source to all sums and hashes that are recorded, before anything else");
   command->add_flag("--resume", flags->resume,
                     "Go on with an unfinished conversion, its files checked; keep what is done");
   command->add_flag("--consume", flags->consume,

@@ -51,7 +51,7 @@ std::string timing_line(const engine::GenerationStats& stats, const Timing& t, s
 
 int generate(const Flags& flags, bool json) {
   const Clock clock;
-  const LoadedModel loaded = load_any(flags.source, reader_from_name(flags.as));
+  const LoadedModel loaded = load_source(flags.source, reader_from_name(flags.as));
   engine::Engine engine(loaded.model, {.threads = flags.threads});
   const auto tokenizer = tokenizer_for(flags.tokenizer, flags.source.path);
   if (!tokenizer && !flags.sampling.stop.empty()) {

@@ -7,6 +7,7 @@
 
 #include "base/progress.h"
 #include "cli/cli.h"
+#include "cli/integrity.h"
 #include "cli/source.h"
 #include "cli/texts.h"
 
@@ -194,13 +195,18 @@ Json document(const Findings& found, bool every_tensor) {
   return out;
 }
 
-int inspect(const SourceFlags& flags, bool every_tensor, bool json) {
+int inspect(const SourceFlags& flags, bool every_tensor, bool check, bool json) {
   const Findings found = examine(flags);
+  std::optional<IntegrityFindings> integrity;
+  if (check) integrity = check_integrity(found.checkpoint, 0);
   if (json) {
-    print_json(document(found, every_tensor));
+    Json out = document(found, every_tensor);
+    if (integrity) out["checked"] = integrity_json(*integrity);
+    print_json(out);
     return kDone;
   }
   print(text(found, every_tensor));
+  if (integrity) print(integrity_text(*integrity));
   if (found.problem && found.recognition) {
     remark("It cannot be converted as it stands: " + found.problem->sentence());
     remark(found.problem->advice());
@@ -215,17 +221,19 @@ int inspect(const SourceFlags& flags, bool every_tensor, bool json) {
 void add_inspect(CLI::App& app, Session& session) {
   struct Flags {
     SourceFlags source;
-    bool tensors = false;
+    bool tensors = false, check = false;
   };
   auto flags = std::make_shared<Flags>();
   CLI::App* command =
       app.add_subcommand("inspect", "Say what a checkpoint is: recipe, dimensions, types, sizes");
   add_source_flags(*command, flags->source);
   command->add_flag("--tensors", flags->tensors, "List every tensor");
+  command->add_flag("--check", flags->check,
+                    "Hold all bytes to their CRC-32 sums and to the hashes recorded beside them");
   add_json_flag(*command, session);
   command->callback([&session, flags] {
     session.run = [&session, flags] {
-      return inspect(flags->source, flags->tensors, session.json);
+      return inspect(flags->source, flags->tensors, flags->check, session.json);
     };
   });
 }

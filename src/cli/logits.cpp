@@ -43,7 +43,7 @@ void write_tensors(const std::string& path, const std::vector<TargetTensor>& ten
 }
 
 int logits(const Flags& flags, bool json) {
-  const LoadedModel loaded = load_any(flags.source, reader_from_name(flags.as));
+  const LoadedModel loaded = load_source(flags.source, reader_from_name(flags.as));
   const Decoder decoder(loaded.model, {.kernels = ops::Kernels::fast, .threads = flags.threads});
   const auto tokens = input_tokens(flags, "--text", decoder.spec().vocab_size);
   ForwardOptions options;

@@ -88,8 +88,8 @@ std::vector<std::uint32_t> tensor_tokens(const std::string& path) {
 
 }  // namespace
 
-LoadedModel load_source(const SourceFlags& flags) {
-  if (!flags.recipe.empty() || !is_mlx_folder(flags.path)) return load_any(flags);
+LoadedModel load_source(const SourceFlags& flags, MlxReader reader) {
+  if (!flags.recipe.empty() || !is_mlx_folder(flags.path)) return load_any(flags, reader);
   // A published checkpoint names the class in its config.json as well; a recipe that
   // recognises it reads it in all the forms that it is stored in, which the class does not.
   const Checkpoint checkpoint = open_source(flags);
@@ -98,7 +98,7 @@ LoadedModel load_source(const SourceFlags& flags) {
     found = recognise_source(flags, checkpoint);
   } catch (const Error& error) {
     if (error.code() != Code::recipe_unknown) throw;
-    return load_any(flags);
+    return load_any(flags, reader);
   }
   LoadedModel out;
   out.files = checkpoint.files;

@@ -27,7 +27,7 @@ struct LoadedModel {
 LoadedModel load_any(const SourceFlags& flags, MlxReader reader = MlxReader::mlx_lm);
 // A source that a recipe reads, where one recognises it, even when its config.json names a
 // class; else as load_any().
-LoadedModel load_source(const SourceFlags& flags);
+LoadedModel load_source(const SourceFlags& flags, MlxReader reader = MlxReader::mlx_lm);
 
 // "mlx-lm" or "swift".
 MlxReader reader_from_name(const std::string& name);

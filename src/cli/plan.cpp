@@ -80,10 +80,14 @@ int plan(const SourceFlags& source, const TargetFlags& target, const Calibration
   const CanonicalModel model =
       apply_source(source, recognise_source(source, checkpoint), checkpoint);
   std::vector<std::string> remarks;
-  const auto calibration = run_calibration(calibrate, source, target, "", model, 0, remarks);
+  const bool choosing = quant_flags.bits == "auto";
+  const auto calibration =
+      run_calibration(calibrate, source, target, "", model, 0, choosing, remarks);
   LoweredModel lowered = lower_source(target, model, values_of(calibration));
   lowered.reasons.insert(lowered.reasons.end(), remarks.begin(), remarks.end());
-  const auto quant = quantise(quant_flags, lowered, 0);
+  std::vector<std::vector<std::uint32_t>> windows;
+  if (choosing) windows = calibration_windows(calibrate, source, "", model.spec);
+  const auto quant = quantise(quant_flags, lowered, 0, windows);
   const Forecast files = forecast(forecast_flags, lowered);
   if (!json) {
     print(text(checkpoint, model, lowered, quant, files));

@@ -165,8 +165,8 @@ void check_quant_flags(const QuantFlags& flags) {
   }
 }
 
-std::optional<QuantSummary> quantise(const QuantFlags& flags, LoweredModel& model,
-                                     unsigned threads) {
+std::optional<QuantSummary> quantise(const QuantFlags& flags, LoweredModel& model, unsigned threads,
+                                     std::span<const std::vector<std::uint32_t>> sequences) {
   check_quant_flags(flags);
   const bool uniform = !flags.bits.empty() || !flags.mode.empty() || flags.group_size != 0;
   if (!uniform && flags.mix.empty() && flags.rules.empty()) return std::nullopt;
@@ -178,7 +178,7 @@ std::optional<QuantSummary> quantise(const QuantFlags& flags, LoweredModel& mode
     plan.base = mix.base;
   } else if (flags.bits == "auto") {
     plan = plan_for_size(model, plan.rules, base.group_size, parse_size("--size", flags.size, ""),
-                         threads);
+                         threads, sequences);
   } else if (uniform) {
     plan.base = base;
   }

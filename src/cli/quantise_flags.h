@@ -4,7 +4,9 @@
 
 #include <CLI/CLI.hpp>
 #include <optional>
+#include <span>
 #include <string>
+#include <vector>
 
 #include "cli/output.h"
 #include "target/quantize.h"
@@ -21,8 +23,9 @@ void add_quant_flags(CLI::App& command, QuantFlags& flags);
 void check_quant_flags(const QuantFlags& flags);
 // Quantises the model as the flags say; nothing when they say nothing. Throws Code::usage,
 // Code::config_invalid for a file of rules, and what quantize_model() and plan_for_size() throw.
-std::optional<QuantSummary> quantise(const QuantFlags& flags, LoweredModel& model,
-                                     unsigned threads);
+// `sequences`: token windows to choose --bits auto's widths on; none: by the weights alone.
+std::optional<QuantSummary> quantise(const QuantFlags& flags, LoweredModel& model, unsigned threads,
+                                     std::span<const std::vector<std::uint32_t>> sequences = {});
 
 // Bits per weight, sizes, what was left and why; "" without a summary.
 std::string quant_text(const std::optional<QuantSummary>& summary);

@@ -65,6 +65,9 @@ struct CanonicalModel {
   ModelSpec spec;
   std::map<std::string, Tensor> tensors;  // exactly canonical_tensors(spec), shapes checked
   std::vector<AccountLine> account;       // every source tensor, sorted by name
+  // Source tensors of multi-token layers that no row of the table has a place for, by their source
+  // names (left out in the account): what --mtp keep writes as it is.
+  std::vector<std::pair<std::string, Tensor>> mtp_aside;
   std::vector<SettingUsed> settings;
   std::vector<std::pair<std::string, nlohmann::json>> dims;  // as inferred, in recipe order
 

@@ -208,6 +208,7 @@ void Application::left_out() {
   auto leave = [&](const LeftOutRule& rule, std::size_t i) {
     if (i == Source::kNone || settled_[i]) return;
     if (rule.check != nullptr) check_left_out(rule, i);
+    if (rule.mtp) model_.mtp_aside.emplace_back(source_.tensor(i).name, source_.tensor(i).tensor);
     lines_[i].fate = Fate::left_out;
     lines_[i].detail = rule.reason;
     settled_[i] = true;

@@ -266,12 +266,19 @@ void RecipeChecker::left_out() {
 void RecipeChecker::left_out_line(const Member& member, const Pattern& source,
                                   const Pattern* block) {
   checker_.check_captures(source, member.place);
-  LeftOutRule rule{source, member.place, {}, nullptr};
+  LeftOutRule rule{source, member.place, {}, nullptr, false};
   if (member.value.kind == ValueKind::text) {
     rule.reason = member.value.text;
   } else if (member.value.kind == ValueKind::table) {
-    only_keys(member.value, {"reason", "check"}, "a line of [left_out]");
+    only_keys(member.value, {"reason", "check", "mtp"}, "a line of [left_out]");
     for (const Member& item : member.value.members) {
+      if (item.key == "mtp") {
+        rule.mtp = item.value.boolean;
+        if (item.value.kind != ValueKind::boolean) {
+          mistake(item.value.place, "'mtp' takes true or false");
+        }
+        continue;
+      }
       const std::string* value = text(item);
       if (value == nullptr) continue;
       if (item.key == "reason") rule.reason = *value;

@@ -63,7 +63,8 @@ struct LeftOutRule {
   Pattern source;
   Place place;
   std::string reason;
-  ExprPtr check;  // may be null
+  ExprPtr check;     // may be null
+  bool mtp = false;  // a part of a multi-token layer: CanonicalModel::mtp_aside
 };
 struct AliasRule {
   Pattern name, of;

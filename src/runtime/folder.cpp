@@ -103,11 +103,19 @@ std::vector<std::string> weight_files(const std::string& folder, MlxReader reade
   return files;
 }
 
-Folder::Folder(std::string path, const json& config, const std::vector<std::string>& files)
-    : path_(std::move(path)) {
+Folder::Folder(const json& config, const std::vector<std::pair<std::string, Tensor>>& tensors)
+    : path_("(in memory)") {
   if (auto it = config.find("quantization"); it != config.end() && it->is_object()) {
     quantization_ = *it;
   }
+  for (const auto& [name, tensor] : tensors) {
+    WB_CHECK(tensors_.try_emplace(name, Entry{tensor, path_}).second);
+  }
+}
+
+Folder::Folder(std::string path, const json& config, const std::vector<std::string>& files)
+    : Folder(config, {}) {
+  path_ = std::move(path);
   for (const std::string& file : files) {
     const std::string full = (fs::path(path_) / file).string();
     for (SourceTensor& t : open_checkpoint(full).tensors) {

@@ -23,6 +23,9 @@ std::vector<std::string> weight_files(const std::string& folder, MlxReader reade
 class Folder {
  public:
   Folder(std::string path, const nlohmann::json& config, const std::vector<std::string>& files);
+  // Tensors in memory in place of files; no name twice.
+  Folder(const nlohmann::json& config,
+         const std::vector<std::pair<std::string, Tensor>>& tensors);
 
   bool has(const std::string& name) const { return tensors_.count(name) != 0; }
   bool has_prefix(const std::string& prefix) const;

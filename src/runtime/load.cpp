@@ -7,6 +7,7 @@
 #include <filesystem>
 
 #include "base/error.h"
+#include "checkpoint/checkpoint.h"
 #include "model/exact_class.h"
 #include "runtime/folder.h"
 
@@ -241,12 +242,17 @@ Tensor read_exact(Folder& folder, const CanonicalTensor& wanted, std::uint64_t e
   return t.shape() == wanted.shape ? t : t.reshape(wanted.shape);
 }
 
-void load_exact(const std::string& path, const nlohmann::json& config,
-                std::vector<std::string> files, CanonicalModel& model) {
+// Kept multi-token heads stand in a file that the loaders do not see; heads that were kept under
+// the names of their source are not the class's.
+bool has_heads(const std::string& file) {
+  if (!fs::exists(file)) return false;
+  const Checkpoint kept = open_checkpoint(file);
+  return std::any_of(kept.tensors.begin(), kept.tensors.end(),
+                     [](const SourceTensor& t) { return t.name.starts_with("mtp."); });
+}
+
+void load_exact(Folder& folder, const nlohmann::json& config, CanonicalModel& model) {
   model.spec = spec_from_exact_config(config);
-  // Kept multi-token heads stand in a file that the loaders do not see.
-  if (fs::exists(fs::path(path) / "mtp.safetensors")) files.push_back("mtp.safetensors");
-  Folder folder(path, config, files);
   if (!folder.has_prefix("mtp.")) model.spec.num_nextn_predict_layers = 0;
   for (const CanonicalTensor& wanted : canonical_tensors(model.spec)) {
     model.tensors.emplace(wanted.name, read_exact(folder, wanted, model.spec.moe.n_routed_experts));
@@ -254,10 +260,9 @@ void load_exact(const std::string& path, const nlohmann::json& config,
   folder.check_all_used();
 }
 
-void load_stock(const std::string& path, const nlohmann::json& config,
-                const std::vector<std::string>& files, MlxReader reader, CanonicalModel& model) {
+void load_stock(Folder& folder, const nlohmann::json& config, MlxReader reader,
+                CanonicalModel& model) {
   model.spec = spec_from_stock_config(config, reader);
-  Folder folder(path, config, files);
   const bool v3 = config.at("model_type") == "deepseek_v3";
   if (v3) {
     // What the class takes away before it loads.
@@ -287,19 +292,39 @@ bool is_mlx_folder(const std::string& path) {
   }
 }
 
+namespace {
+bool is_exact(const nlohmann::json& config) {
+  return config.contains("model_type") && config["model_type"] == kExactModelType;
+}
+CanonicalModel load(Folder& folder, const nlohmann::json& config, const LoadOptions& options) {
+  CanonicalModel model;
+  const bool exact = is_exact(config);
+  model.recipe = exact ? std::string(kExactModelType) : "stock class";
+  exact ? load_exact(folder, config, model) : load_stock(folder, config, options.reader, model);
+  return model;
+}
+}  // namespace
+
+CanonicalModel load_model(const nlohmann::json& config,
+                          const std::vector<std::pair<std::string, Tensor>>& tensors,
+                          const LoadOptions& options) {
+  Folder folder(config, tensors);
+  CanonicalModel model = load(folder, config, options);
+  check_complete(model);
+  return model;
+}
+
 CanonicalModel load_model(const std::string& path, const LoadOptions& options) {
   const std::string config_path = (fs::path(path) / "config.json").string();
   const nlohmann::json config = read_config(path);
-  const std::vector<std::string> files = weight_files(path, options.reader);
+  std::vector<std::string> files = weight_files(path, options.reader);
   CanonicalModel model;
-  const bool exact = config.contains("model_type") && config["model_type"] == kExactModelType;
-  model.recipe = exact ? std::string(kExactModelType) : "stock class";
   try {
-    if (exact) {
-      load_exact(path, config, files, model);
-    } else {
-      load_stock(path, config, files, options.reader, model);
+    if (is_exact(config) && has_heads((fs::path(path) / "mtp.safetensors").string())) {
+      files.push_back("mtp.safetensors");
     }
+    Folder folder(path, config, files);
+    model = load(folder, config, options);
   } catch (Error& e) {
     e.file(config_path);  // kept only where no file is named yet
     throw;

@@ -26,5 +26,9 @@ bool is_mlx_folder(const std::string& path);
 // safetensors file throws; every error names the folder or file. Quantised layers are decoded
 // when their values are first read.
 CanonicalModel load_model(const std::string& path, const LoadOptions& options = {});
+// The same of a folder that is not written: its config.json and the tensors of its weight files.
+CanonicalModel load_model(const nlohmann::json& config,
+                          const std::vector<std::pair<std::string, Tensor>>& tensors,
+                          const LoadOptions& options = {});
 
 }  // namespace wb

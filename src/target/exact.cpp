@@ -69,7 +69,13 @@ std::vector<TargetTensor> exact_tensors(const Lowering& source, bool mtp) {
 }
 
 std::vector<TargetTensor> mtp_tensors(const Lowering& source) {
-  return source.options().keep_mtp ? exact_tensors(source, true) : std::vector<TargetTensor>{};
+  if (!source.options().keep_mtp) return {};
+  std::vector<TargetTensor> out = exact_tensors(source, true);
+  // What has no canonical name is kept under its own, as it is stored.
+  for (const auto& [name, tensor] : source.model().mtp_aside) {
+    out.push_back({name, tensor, false, true, 1, ""});
+  }
+  return out;
 }
 
 LoweredModel lower_exact(const Lowering& source) {

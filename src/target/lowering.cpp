@@ -154,17 +154,19 @@ void fill_account(const Lowering& source, LoweredModel& lowered) {
   const auto reasons = reasons_by_source(source, lowered);
   lowered.account = source.model().account;
   for (AccountLine& line : lowered.account) {
-    if (line.fate != Fate::used) continue;
+    if (line.fate != Fate::used && line.fate != Fate::left_out) continue;
     auto place =
         std::lower_bound(places.begin(), places.end(), line.source,
                          [](const auto& a, const std::string& name) { return a.first < name; });
     if (place != places.end() && place->first == line.source) {
+      line.fate = Fate::used;  // a multi-token layer that is kept was left out of the model only
       line.detail.clear();
       for (; place != places.end() && place->first == line.source; ++place) {
         line.detail += (line.detail.empty() ? "" : ", ") + place->second->name;
       }
       continue;
     }
+    if (line.fate == Fate::left_out) continue;
     line.fate = Fate::left_out;
     auto it = reasons.find(line.source);
     line.detail = it != reasons.end() ? it->second : "the class has no place for it";

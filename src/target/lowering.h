@@ -59,7 +59,8 @@ BlockPlace place_of(std::string_view canonical);
 // Whether a canonical tensor belongs to a multi-token head.
 inline bool is_mtp(std::string_view canonical) { return canonical.starts_with("mtp."); }
 
-// The multi-token heads under the names of the exact class, for mtp.safetensors.
+// The multi-token heads under the names of the exact class, or under their own where the recipe
+// only says which they are, for mtp.safetensors.
 std::vector<TargetTensor> mtp_tensors(const Lowering& source);
 // The canonical tensors of the main model (or of the heads) under the names of the exact class.
 std::vector<TargetTensor> exact_tensors(const Lowering& source, bool mtp);

@@ -205,6 +205,56 @@ class Published(ProgramTest):
         self.assertEqual(len([r for r in self.plan(self.source({**arrays, **more}, config, "two"))["account"]
                               if r["fate"] != "used"]), 2 * len(more) - 1)
 
+    def test_multi_token_layers_are_kept_as_they_are(self):
+        arrays, config = golden("deepseek_v3-yarn-groups")
+        more = {k.replace("layers.2.", "layers.3."): v + np.float32(1) for k, v in arrays.items() if "layers.2." in k}
+        for name, shape in (("embed_tokens.weight", (8, 64)), ("enorm.weight", (64,)), ("hnorm.weight", (64,)),
+                            ("eh_proj.weight", (64, 128)), ("shared_head.norm.weight", (64,)),
+                            ("shared_head.head.weight", (8, 64))):
+            more["model.layers.3." + name] = np.full(shape, 0.5, np.float32)
+        more["model.layers.3.eh_proj.weight"] = ("F8_E4M3", np.arange(64 * 128, dtype=np.uint32).astype(np.uint8)
+                                                 .reshape(64, 128))
+        source = self.source({**arrays, **more}, {**config, "num_nextn_predict_layers": 1})
+        for target in ("stock", "exact"):
+            out = self.dir / target
+            for mtp in ("drop", "keep"):
+                self.succeed("convert", source, "-o", out, "--target", target, "--mtp", mtp, "--no-sync", "--force")
+                kept = out / "mtp.safetensors"
+                self.assertEqual(kept.exists(), mtp == "keep")
+                # The loaders' files do not have them, and the folder is read as if they were not there.
+                model = read_safetensors(out / "model.safetensors")[0]
+                self.assertFalse(any("layers.3." in name for name in model))
+                tokens = GOLDENS / "deepseek_v3-yarn-groups" / "golden.safetensors"
+                found = json.loads(self.succeed("verify", source, out, "--tokens", tokens, "--json").stdout)
+                self.assertLessEqual(found["comparison"]["logits"]["max_abs"], BOUND)
+            got, wanted = read_safetensors(kept)[0], read_safetensors(source / "model.safetensors")[0]
+            self.assertEqual(got, {name: wanted[name] for name in more})
+            plan = self.plan(source, "--target", target, "--mtp", "keep")
+            self.assertEqual([r for r in plan["account"] if r["fate"] != "used"], [])
+
+    def test_a_published_checkpoint_runs_as_it_is(self):
+        # FP8 and fused experts: not what the class's own loader takes, though config.json names it.
+        arrays, config = golden("deepseek_v3-yarn-groups")
+        encoded, plain = self.fp8(arrays, "weight_scale_inv", 16, 48)
+        fp8 = self.source(encoded, {**config, "quantization_config": {
+            "quant_method": "fp8", "weight_block_size": [16, 48]}}, "fp8")
+        plain = self.source(plain, config, "plain")
+        logits = {}
+        for source in (fp8, plain):
+            file = self.dir / "logits.safetensors"
+            self.succeed("logits", source, "--tokens", "1,2,3,4,5", "-o", file)
+            logits[source.name] = np.frombuffer(read_safetensors(file)[0]["logits"][2], np.float32)
+        self.assertTrue(np.array_equal(logits["fp8"], logits["plain"]))
+        self.assertTrue(np.isfinite(logits["fp8"]).all())
+        made = [json.loads(self.succeed("generate", s, "--tokens", "1,2,3", "--max-tokens", "4", "--json").stdout)
+                for s in (fp8, plain)]
+        self.assertEqual(made[0]["tokens"], made[1]["tokens"])
+        together = self.source(fused(arrays, 8), config, "fused")
+        self.succeed("logits", together, "--tokens", "1,2,3", "-o", self.dir / "fused.safetensors")
+        out = self.dir / "4 bits"
+        self.succeed("convert", fp8, "-o", out, "--bits", "4", "--group-size", "32", "--no-sync")
+        self.succeed("logits", out, "--tokens", "1,2,3", "-o", self.dir / "quantised.safetensors")
+
     def stored_as(self, encoded, plain, config, plain_config, recipe):
         """Both checkpoints become the same bytes in an exact folder."""
         for name, arrays, its in (("encoded", encoded, config), ("plain", plain, plain_config)):
@@ -258,6 +308,8 @@ class Published(ProgramTest):
                    ({"topk_method": "greedy"}, {}, "noaux_tc"), ({"hidden_act": "gelu"}, {}, "silu"),
                    ({"quantization_config": {"quant_method": "gptq"}}, {}, "quantised"),
                    ({"rope_scaling": {"type": "longrope"}}, {}, "rope scaling"),
+                   ({"rope_parameters": {"rope_type": "yarn", "factor": 40, "attention_factor": 1.3}}, {},
+                    "attention_factor"),
                    ({}, {"model.layers.1.self_attn.indexer.wk.weight": np.zeros((4, 64), np.float32)}, "sparse")]
         for i, (its, more, axis) in enumerate(changes):
             with self.subTest(axis):

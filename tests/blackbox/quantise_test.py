@@ -4,7 +4,7 @@ themselves are held to MLX's by quant_tests."""
 import json
 import unittest
 
-from program import TINY, ProgramTest, read_safetensors, weightbridge
+from program import SOURCE_DIR, TINY, ProgramTest, read_safetensors, weightbridge
 
 MODES = {"affine": (4, 32), "mxfp4": (4, 32), "mxfp8": (8, 32), "nvfp4": (4, 16)}
 
@@ -132,6 +132,25 @@ class Quantise(ProgramTest):
         self.assertEqual(errors, sorted(errors))
         error = self.fail_with(2, "usage", "plan", TINY, "--target", "exact", "--bits", "auto", "--size", "1kB")
         self.assertIn("at least", error["sentence"])
+
+    def test_auto_by_logits_is_no_worse_than_by_weights(self):
+        # Chosen on one part of the text, held to another that it has not seen.
+        tokens = (SOURCE_DIR / "samples" / "tiny" / "text-tokens.u16").read_bytes()
+        ours, held = self.dir / "ours.u16", self.dir / "held.u16"
+        ours.write_bytes(tokens[:2 * 512])
+        held.write_bytes(tokens[-2 * 512:])
+        for size in (1500000, 1800000):
+            kl = {}
+            for name, flags in (("weights", ()), ("logits", ("--calibrate", ours))):
+                folder = f"{name} {size}"
+                _, _, document = self.convert("--target", "exact", "--bits", "auto", "--size", size, "--group-size",
+                                              "32", *flags, name=folder)
+                self.assertLessEqual(document["quantization"]["bytes"], size)
+                run = weightbridge("verify", TINY, self.dir / folder, "--tokens", held, "--json")
+                kl[name] = json.loads(run.stdout)["comparison"]["logits"]["mean_kl"]
+            with self.subTest(size):
+                self.assertLessEqual(kl["logits"], kl["weights"])
+                self.assertGreater(kl["logits"], 0)
 
     def test_refusals(self):
         bad = self.dir / "bad.toml"

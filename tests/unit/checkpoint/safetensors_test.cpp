@@ -272,6 +272,17 @@ TEST(Folder, ShardsWithoutAnIndex) {
   EXPECT_THAT(error.sentence(), testing::HasSubstr("c.safetensors"));
 }
 
+// DeepSeek's own convert.py writes model{i}-mp{n}.safetensors, each with a part of every tensor.
+TEST(Folder, FilesSplitOverProcessesAreToBeJoinedFirst) {
+  const TempFolder folder;
+  folder.write("model0-mp2.safetensors", one("layers.0.attn.wo.weight"));
+  folder.write("model1-mp2.safetensors", one("layers.0.attn.wo.weight"));
+  const Error error = folder_error(folder);
+  WB_EXPECT_ERROR(error, Code::tensor_name, "the name occurs twice");
+  EXPECT_THAT(error.sentence(), testing::HasSubstr("model1-mp2.safetensors"));
+  EXPECT_THAT(error.advice(), testing::HasSubstr("join them"));
+}
+
 TEST(Folder, IndexNamesArePlainFileNames) {
   for (const char* name : {"../x.safetensors", "/etc/passwd", "a\\\\b", "", ".."}) {
     const TempFolder folder;

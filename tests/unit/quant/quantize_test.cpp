@@ -198,5 +198,34 @@ TEST(QuantErrors, ANumberThatIsNotFiniteIsNamed) {
   }
 }
 
+// Symmetric 4-bit numbers (code - 8) * scale as MLX's affine format has them: bias -8 * scale. With
+// f32 scales the sum is exact; with bf16 ones code * scale is rounded before the bias takes most
+// of it away, so that docs/quantisation.md does not call it lossless.
+TEST(Int4Repack, IsExactWithF32ScalesOnly) {
+  const QuantFormat f{QuantMode::affine, 4, 32};
+  for (const DType dtype : {DType::F32, DType::BF16}) {
+    std::size_t changed = 0, compared = 0;
+    for (unsigned m = 128; m < 256; ++m) {  // every mantissa of a bf16
+      const float scale = static_cast<float>(m) * 0x1p-15f, bias = -8.0f * scale;
+      std::vector<std::byte> scales(4), biases(4);
+      for (auto [value, out] : {std::pair(scale, &scales), std::pair(bias, &biases)}) {
+        convert_elements(DType::F32, reinterpret_cast<const std::byte*>(&value), dtype,
+                         out->data(), 1);
+      }
+      const std::uint32_t words[] = {0x76543210u, 0xfedcba98u, 0x76543210u, 0xfedcba98u};
+      std::vector<float> got(32);
+      dequantize_groups(f, dtype, {words, scales.data(), biases.data()}, 1, got.data());
+      for (std::size_t i = 0; i < got.size(); ++i, ++compared) {
+        const float exact = (static_cast<float>(i % 16) - 8.0f) * scale;
+        const float source = dtype == DType::F32 ? exact : bf16_to_f32(f32_to_bf16(exact));
+        if (got[i] != source) ++changed;
+      }
+    }
+    EXPECT_EQ(compared, 128u * 32u);
+    if (dtype == DType::F32) EXPECT_EQ(changed, 0u);
+    if (dtype == DType::BF16) EXPECT_GT(changed, compared / 4);
+  }
+}
+
 }  // namespace
 }  // namespace wb
