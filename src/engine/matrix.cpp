@@ -50,7 +50,7 @@ std::optional<StoredRows> stored_rows(const Tensor& t) {
   StoredRows rows{nullptr, t.dtype(), std::vector<std::uint64_t>(out)};
   for (const Box& box : t.boxes()) {
     const Node& node = *t.inputs()[box.input];
-    if (node.kind != NodeKind::stored || !is_run(box.axes[1], in)) return std::nullopt;
+    if (node.op != NodeKind::stored || !is_run(box.axes[1], in)) return std::nullopt;
     if (rows.storage == nullptr) rows.storage = node.storage;
     if (rows.storage != node.storage || node.dtype != t.dtype()) return std::nullopt;
     std::size_t r = box.axes[0].start;
