@@ -15,6 +15,20 @@ add_library(wb_dep_json INTERFACE)
 target_link_libraries(wb_dep_json INTERFACE nlohmann_json::nlohmann_json)
 add_library(wb_dep_xxhash INTERFACE)
 target_link_libraries(wb_dep_xxhash INTERFACE PkgConfig::XXHASH)
+# Where the library picks its instruction set at run time (Debian's does, behind a header of its
+# own), hashing reads memory about as fast as the processor can.
+include(CheckCXXSourceCompiles)
+set(CMAKE_REQUIRED_LIBRARIES PkgConfig::XXHASH)
+check_cxx_source_compiles("
+#include <xxhash.h>
+#include <xxh_x86dispatch.h>
+int main() { return XXH3_128bits_update_dispatch(XXH3_createState(), \"\", 0) == XXH_OK ? 0 : 1; }"
+  WB_XXH_DISPATCH)
+unset(CMAKE_REQUIRED_LIBRARIES)
+if(WB_XXH_DISPATCH)
+  set_source_files_properties("${CMAKE_SOURCE_DIR}/src/base/hash.cpp" PROPERTIES
+                              COMPILE_DEFINITIONS WB_XXH_DISPATCH)
+endif()
 add_library(wb_dep_crypto INTERFACE)
 target_link_libraries(wb_dep_crypto INTERFACE PkgConfig::CRYPTO)
 add_library(wb_dep_deflate INTERFACE)

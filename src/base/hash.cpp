@@ -3,6 +3,9 @@
 
 #include <openssl/evp.h>
 #include <xxhash.h>
+#ifdef WB_XXH_DISPATCH
+#include <xxh_x86dispatch.h>  // the names of xxhash.h then mean the fastest of this processor
+#endif
 
 #include <array>
 #include <memory>

@@ -1,6 +1,8 @@
 // Errors, checked sizes, mapped files, threads and fingerprints.
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <xxhash.h>
 
 #include <atomic>
 #include <cstdio>
@@ -97,6 +99,26 @@ TEST(Hashes, KnownAnswers) {
   auto whole = make_xxh3_128();
   whole->update(std::as_bytes(std::span(abc, 3)));
   EXPECT_EQ(whole->hex(), xxh3_128_hex(std::as_bytes(std::span(abc, 3))));
+}
+
+// Long inputs take other ways through the library, one for each instruction set; whichever is
+// used here, the fingerprint is that of its plain function.
+TEST(Hashes, LongInputsInPieces) {
+  std::vector<unsigned char> bytes((1u << 20) + 13);
+  for (std::size_t i = 0; i < bytes.size(); ++i) {
+    bytes[i] = static_cast<unsigned char>(i * 2654435761u >> 13);
+  }
+  XXH128_canonical_t plain;
+  XXH128_canonicalFromHash(&plain, XXH3_128bits(bytes.data(), bytes.size()));
+  std::string want;
+  for (const unsigned char b : plain.digest) want += fmt::format("{:02x}", b);
+  const auto all = std::as_bytes(std::span(bytes));
+  EXPECT_EQ(xxh3_128_hex(all), want);
+  auto pieces = make_xxh3_128();
+  for (std::size_t at = 0, n = 1; at < all.size(); at += n, n = n * 3 + 1) {
+    pieces->update(all.subspan(at, std::min(n, all.size() - at)));
+  }
+  EXPECT_EQ(pieces->hex(), want);
 }
 
 }  // namespace
