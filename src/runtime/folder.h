@@ -24,8 +24,7 @@ class Folder {
  public:
   Folder(std::string path, const nlohmann::json& config, const std::vector<std::string>& files);
   // Tensors in memory in place of files; no name twice.
-  Folder(const nlohmann::json& config,
-         const std::vector<std::pair<std::string, Tensor>>& tensors);
+  Folder(const nlohmann::json& config, const std::vector<std::pair<std::string, Tensor>>& tensors);
 
   bool has(const std::string& name) const { return tensors_.count(name) != 0; }
   bool has_prefix(const std::string& prefix) const;

@@ -235,24 +235,24 @@ class Published(ProgramTest):
     def test_a_published_checkpoint_runs_as_it_is(self):
         # FP8 and fused experts: not what the class's own loader takes, though config.json names it.
         arrays, config = golden("deepseek_v3-yarn-groups")
-        encoded, plain = self.fp8(arrays, "weight_scale_inv", 16, 48)
-        fp8 = self.source(encoded, {**config, "quantization_config": {
+        encoded, plain = fp8(arrays, "weight_scale_inv", 16, 48)
+        blocks8 = self.source(encoded, {**config, "quantization_config": {
             "quant_method": "fp8", "weight_block_size": [16, 48]}}, "fp8")
         plain = self.source(plain, config, "plain")
         logits = {}
-        for source in (fp8, plain):
+        for source in (blocks8, plain):
             file = self.dir / "logits.safetensors"
             self.succeed("logits", source, "--tokens", "1,2,3,4,5", "-o", file)
             logits[source.name] = np.frombuffer(read_safetensors(file)[0]["logits"][2], np.float32)
         self.assertTrue(np.array_equal(logits["fp8"], logits["plain"]))
         self.assertTrue(np.isfinite(logits["fp8"]).all())
         made = [json.loads(self.succeed("generate", s, "--tokens", "1,2,3", "--max-tokens", "4", "--json").stdout)
-                for s in (fp8, plain)]
+                for s in (blocks8, plain)]
         self.assertEqual(made[0]["tokens"], made[1]["tokens"])
         together = self.source(fused(arrays, 8), config, "fused")
         self.succeed("logits", together, "--tokens", "1,2,3", "-o", self.dir / "fused.safetensors")
         out = self.dir / "4 bits"
-        self.succeed("convert", fp8, "-o", out, "--bits", "4", "--group-size", "32", "--no-sync")
+        self.succeed("convert", blocks8, "-o", out, "--bits", "4", "--group-size", "32", "--no-sync")
         self.succeed("logits", out, "--tokens", "1,2,3", "-o", self.dir / "quantised.safetensors")
 
     def stored_as(self, encoded, plain, config, plain_config, recipe):

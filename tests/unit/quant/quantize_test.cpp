@@ -209,8 +209,8 @@ TEST(Int4Repack, IsExactWithF32ScalesOnly) {
       const float scale = static_cast<float>(m) * 0x1p-15f, bias = -8.0f * scale;
       std::vector<std::byte> scales(4), biases(4);
       for (auto [value, out] : {std::pair(scale, &scales), std::pair(bias, &biases)}) {
-        convert_elements(DType::F32, reinterpret_cast<const std::byte*>(&value), dtype,
-                         out->data(), 1);
+        convert_elements(DType::F32, reinterpret_cast<const std::byte*>(&value), dtype, out->data(),
+                         1);
       }
       const std::uint32_t words[] = {0x76543210u, 0xfedcba98u, 0x76543210u, 0xfedcba98u};
       std::vector<float> got(32);
