@@ -13,13 +13,11 @@ NOT_IN_THE_GALLERY = {
     ("rope key", "a constant factor"): "axes",
     ("softmax scale", "one for content, one for position"): "axes",
     ("router", "clamps"): "axes",
-    ("router", "groups masked with negative_infinity"): "axes",
     ("query path", "rope before nope in a head"): 
         "tests/unit/draft/test_attention_lines.cpp: FusedQueriesKeysAndValuesWithAPartRotated",
     ("container", "under state_dict"): "tests/blackbox/gallery_test.py: test_under_any_key_beside_anything",
     ("container", "under quant_state"): "tests/blackbox/gallery_test.py: test_under_any_key_beside_anything",
     ("container", "beside pickled config classes"): "tests/blackbox/gallery_test.py: test_under_any_key_beside_anything",
-    ("container", "bf16"): "tests/blackbox/variants_test.py: test_bf16",
 }
 
 
