@@ -145,6 +145,7 @@ void Drafter::rope_fields(const AttentionGuess& guess) {
     }
     open("rope.base");
   }
+  assume("rope.span", toml_string("head"), "each head is turned by itself");
   assume("rope.scaling", toml_string("none"), "nothing speaks of linear or YaRN scaling",
          {"rope.factor", "rope.original_max_position_embeddings", "rope.beta_fast",
           "rope.beta_slow", "rope.mscale", "rope.mscale_all_dim"});

@@ -281,6 +281,8 @@ void Drafter::leave_mtp(const std::string& reason) {
     settle(&g, "multi-token head, left out", 0.8,
            "under " + (g.has("m") ? names_.mtp_prefix : first));
   }
+  // Buffers among them are left out with the rest: no line may speak of an index without a count.
+  std::erase_if(left_out_, [](const auto& l) { return l.key.find("{m}") != std::string::npos; });
   left_out_.push_back(
       {toml_string(beside ? first + "*" : list + ".*"), toml_string(reason), "", false});
 }

@@ -54,6 +54,9 @@ const std::vector<FieldText>& field_texts() {
        {"selection", "logits", "scores"},
        "selection: only where top-k chooses; logits: added to the router's numbers; scores: to the "
        "weights too"},
+      {"rope.span",
+       {"head", "all_heads"},
+       "all_heads where the rotation comes before the queries are cut into heads"},
       {"rope.scaling",
        {"none", "linear", "yarn"},
        "look for rope_scaling, rope_factor or yarn where frequencies are made"},

@@ -48,7 +48,11 @@ bool is_index(const Family& f) {
   for (const auto& [value, rests] : f.rests) filled += rests.size();
   for (const auto& [rest, shapes] : f.shapes) {
     if (!ranks_agree(shapes)) return false;
-    agreeing += shapes_agree(shapes) ? 1u : 0u;
+    const auto& spelled = f.spelled.at(rest);
+    agreeing += std::all_of(spelled.begin(), spelled.end(),
+                            [](const auto& s) { return shapes_agree(s.second); })
+                    ? 1u
+                    : 0u;
     matrices |= shapes[0].size() >= 2;
   }
   std::size_t leaves = f.leaves();
@@ -108,12 +112,14 @@ Decided decide(const std::vector<std::string>& names, const std::vector<bool>& i
       f.whole &= opens && closes;
       std::optional<std::uint64_t> value = index_of(pieces[i].numbers[r]);
       f.number &= value.has_value();
-      std::string rest;
+      std::string rest, spelled;
       for (std::size_t k = r + 1; k < pieces[i].texts.size(); ++k) {
         rest += (k > r + 1 ? "#" : "") + pieces[i].texts[k];
+        spelled += (k > r + 1 ? pieces[i].numbers[k - 1] : "") + pieces[i].texts[k];
       }
       f.rests[value.value_or(0)].insert(rest);
       f.shapes[rest].push_back(*shapes[i]);
+      f.spelled[rest][spelled].push_back(*shapes[i]);
     }
     for (auto& [key, f] : families) {
       std::vector<std::uint64_t> values;

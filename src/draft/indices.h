@@ -18,6 +18,8 @@ namespace wb::draft {
 struct Family {
   std::map<std::uint64_t, std::set<std::string>> rests;  // value -> what follows, anonymous
   std::map<std::string, std::vector<Shape>> shapes;      // by what follows
+  // By what follows, by the same with its numbers: fc1 and fc2 differ in nothing else.
+  std::map<std::string, std::map<std::string, std::vector<Shape>>> spelled;
   std::vector<std::size_t> members;
   bool whole = true;   // the number is a whole segment of the name
   bool number = true;  // every member's digits are an index (no leading zero, not huge)

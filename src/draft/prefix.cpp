@@ -35,7 +35,10 @@ bool numbered_state(const std::vector<std::pair<std::string, const SourceTensor*
   return std::any_of(ranks.begin(), ranks.end(),
                      [](const auto& r) { return r.second.size() > 1; }) ||
          std::all_of(below.begin(), below.end(), [](const auto& b) {
-           return b.first.starts_with("state.");  // {"state": {0: ...}}, as torch.optim saves it
+           // {"state": {0: ...}}, as torch.optim saves it, or a list of such: Lightning's way
+           std::size_t list = b.first.find_first_not_of("0123456789");
+           if (list == 0 || list == std::string::npos || b.first[list] != '.') list = 0;
+           return b.first.substr(list == 0 ? 0 : list + 1).starts_with("state.");
          });
 }
 

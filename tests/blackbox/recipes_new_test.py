@@ -15,12 +15,15 @@ from program import SOURCE_DIR, TINY, ProgramTest, read_safetensors, weightbridg
 
 GALLERY = SOURCE_DIR / "tests" / "fixtures" / "gallery"
 RUNTIME = SOURCE_DIR / "tests" / "fixtures" / "runtime"
-# YaRN leaves no trace in weights: the draft assumes none and says so, or asks when it is to ask all.
-ASK_ALL = {"torchtitan-v3"}
+# YaRN, linear scaling, one rotation over all heads, a second softmax scale: they leave no trace in
+# weights. The draft assumes none and says so, or asks when it is to ask all.
+ASK_ALL = {"torchtitan-v3", "mini-vllm", "apt-lightning", "build-a-deepseek"}
 BY_HAND = {
     "vineet-llm": "the query matrix is read in another order of its elements, and the output "
                   "projection is multiplied into the values; no shape and no name says either",
     "deepseekv3-minimal": "attention reads y - mean(y) + 1, which is folded into two matrices; no name says so",
+    "deepseek-lightning": "the content matrices have rows for the whole head, and those of the rotated part are read "
+                          "by nothing; no shape and no name says so",
     "deepseek-v3-int8": "a shared expert in the router's divisor, a constant on the latent, and a table that "
                         "loading puts over the tied embedding",
 }
