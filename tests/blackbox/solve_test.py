@@ -14,7 +14,7 @@ import numpy as np
 from gallery_flips import dead
 from gallery_test import BOUND, ENTRIES, FIELDS, GalleryTest, spec_of
 from opened import misled, opened, unknowable
-from recipes_new_test import BY_HAND
+from recipes_new_test import ASK_ALL, BY_HAND
 from program import SANITIZED, read_safetensors, weightbridge
 
 MOST_SECONDS = 60
@@ -144,7 +144,8 @@ class FromADraft(SolveTest):
             if entry.name in NOT_FROM_A_DRAFT:
                 return
             draft = self.dir / f"{entry.name}-draft.toml"
-            new = self.document("recipes", "new", entry.source, "-o", draft)
+            more = ["--ask-all"] if entry.name in ASK_ALL else []
+            new = self.document("recipes", "new", entry.source, "-o", draft, *more)
             self.assertEqual(new["unknown"], [], new["notes"])
             written = draft.read_text()
             found, recipe = self.solve(entry, draft, self.reference(entry, ("tokens", "logits", "hidden")))

@@ -363,4 +363,57 @@ TEST(Names, IndicesArePlacesWhereTheSameRecurs) {
 }
 
 }  // namespace
+// Behind an expert's number, fc1 and fc2 differ in their digit alone, and in their shapes.
+TEST(Names, AListWhosePartsAreToldApartByADigitIsAnIndex) {
+  CheckpointMaker maker;
+  const auto add = [&](const std::string& name, const Shape& shape) {
+    maker.add(name, shape, [](std::uint64_t) { return 1.0f; });
+  };
+  add("tok.weight", {9, 4});
+  for (int l = 0; l < 2; ++l) {
+    std::string b = "blocks." + std::to_string(l) + ".";
+    for (const char* w : {"q", "k", "v"}) add(b + "attn." + w + ".weight", {4, 4});
+    for (int e = 0; e < 5; ++e) {
+      add(b + "experts." + std::to_string(e) + ".fc1.weight", {6, 4});
+      add(b + "experts." + std::to_string(e) + ".fc2.weight", {4, 6});
+    }
+  }
+  Names names = read_names(maker.make(), "");
+  std::vector<std::string> patterns;
+  for (const Group& g : names.groups) patterns.push_back(g.pattern);
+  EXPECT_EQ(patterns, (std::vector<std::string>{
+                          "blocks.{l}.attn.k.weight", "blocks.{l}.attn.q.weight",
+                          "blocks.{l}.attn.v.weight", "blocks.{l}.experts.{e}.fc1.weight",
+                          "blocks.{l}.experts.{e}.fc2.weight", "tok.weight"}));
+}
+
+TEST(Draft, AListOfOptimizersBesideTheModelIsTheirState) {
+  Checkpoint c = model(with(with(kNorms, kLatent), kMlp), "state_dict.",
+                       {{"optimizer_states.0.state.0.exp_avg", {3}}});
+  Draft d = drafted(c);
+  EXPECT_EQ(d.prefix, "state_dict.");
+  EXPECT_TRUE(d.unknown.empty());
+}
+
+TEST(Draft, NoLineSpeaksOfAnIndexOfHeadsThatAreLeftOut) {
+  // A head with a block of its own and rope frequencies, but none of the norms of the paper's.
+  std::vector<Named> layer = with(with(kNorms, kLatent), kMlp), heads;
+  layer.push_back({"attn.rope.inv_freq", {2}});
+  for (const Named& n : layer) heads.push_back({"mtp.0.block." + n.name, n.shape});
+  heads.push_back({"mtp.0.projection.weight", {24, 48}});
+  CheckpointMaker maker;
+  const Checkpoint plain = model(layer, "", heads);
+  for (const SourceTensor& t : plain.tensors) {
+    const std::string name = t.name;
+    const bool frequencies = name.ends_with("inv_freq");
+    maker.add(name, t.tensor.shape(), [name, frequencies](std::uint64_t i) {
+      return frequencies ? (i == 0 ? 1.0f : 0.01f) : test::element(name, i);
+    });
+  }
+  Draft d = drafted(maker.make());  // drafted() parses it: an undeclared index is a mistake
+  EXPECT_NE(d.toml.find("rope frequencies"), std::string::npos);
+  EXPECT_EQ(d.toml.find("{m}"), std::string::npos) << d.toml;
+  EXPECT_TRUE(d.unknown.empty());
+}
+
 }  // namespace wb::draft
