@@ -1,6 +1,7 @@
 // See router_bound.h. x / sqrt(mean x^2) of n numbers has length sqrt(n) at most, so a
 // logit W . (w x) lies within sqrt(n) |W w| of its bias, and a score within the scores of
-// both ends.
+// both ends. Groups that are out of the choice take nothing from a sum of sigmoids: it is still one
+// of k experts, whichever they are.
 #include "solve/router_bound.h"
 
 #include <algorithm>
@@ -52,12 +53,13 @@ double sigmoid(double x) { return 1 / (1 + std::exp(-x)); }
 // The least sum of k chosen sigmoids: k of the smallest, or what an expert gives that is always
 // chosen, because fewer than k others can ever come before it.
 double least_of_sigmoids(const std::vector<Range>& scores, const std::vector<float>& added,
-                         std::size_t k) {
+                         std::size_t k, bool grouped) {
   std::vector<double> lows;
   for (const Range& s : scores) lows.push_back(s.low);
   std::sort(lows.begin(), lows.end());
   double least = 0;
   for (std::size_t i = 0; i < k; ++i) least += lows[i];
+  if (grouped) return least;  // no expert is always chosen: its group may be out
   auto bias = [&](std::size_t e) { return added.empty() ? 0 : static_cast<double>(added[e]); };
   for (std::size_t e = 0; e < scores.size(); ++e) {
     std::size_t before = 0;
@@ -74,7 +76,10 @@ double least_of_sigmoids(const std::vector<Range>& scores, const std::vector<flo
 double least_divisor(const CanonicalModel& model) {
   const ModelSpec& s = model.spec;
   const RouterSpec& r = s.router;
-  if (r.topk_group != r.n_group || !r.logit_clamp.empty() || !r.weight_clamp.empty()) return 0;
+  if (!r.logit_clamp.empty() || !r.weight_clamp.empty()) return 0;
+  const bool grouped = r.topk_group != r.n_group;
+  if (grouped && (r.score != RouterScore::sigmoid || r.group_mask != GroupMask::negative_infinity))
+    return 0;
   const bool joins = r.expert_bias == ExpertBias::scores;
   if (r.score == RouterScore::softmax_of_chosen) return joins ? 0 : 1;
   const std::size_t k = r.num_experts_per_tok;
@@ -93,7 +98,7 @@ double least_divisor(const CanonicalModel& model) {
     const std::vector<float> added = r.expert_bias == ExpertBias::selection
                                          ? values(model, layer + ".mlp.router.expert_bias")
                                          : std::vector<float>();
-    out = std::min(out, least_of_sigmoids(scores, added, k));
+    out = std::min(out, least_of_sigmoids(scores, added, k, grouped));
   }
   return std::isinf(out) ? 0 : out;
 }

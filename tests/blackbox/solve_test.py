@@ -3,6 +3,7 @@ and found again from the witness's tokens and logits, with and without hidden st
 setting reproduces is not accepted. Needs numpy."""
 import json
 import os
+import re
 import resource
 import struct
 import sys
@@ -49,6 +50,13 @@ FITTED = 2.0 ** -21
 
 def nameless(number):
     return isinstance(number, float) and len(f"{number:.16g}") > 12
+
+
+def rope_product(spec):
+    """What scores of position are multiplied by, with the factor on the key."""
+    scale = spec["attention.softmax_scale"] or (spec["attention.qk_nope_head_dim"]
+                                                + spec["attention.qk_rope_head_dim"]) ** -0.5
+    return (spec["attention.softmax_scale_rope"] or scale) * spec["attention.rope_key_factor"]
 
 
 class SolveTest(GalleryTest):
@@ -99,6 +107,15 @@ class SolveTest(GalleryTest):
                                                      scale.get(truth, truth)):
                 continue
             wrong.append(f"{key}: {field['value']}, not {truth}; as near: {field['same']}")
+        # A setting that is a factor on the rope key, and the scale of the same scores: the reference fixes
+        # their product, whatever the setting is called.
+        pair = {"attention.softmax_scale_rope", *(key for key in asks if re.search(
+            rf"^rope_key_factor\s*=.*\b{key}\b", entry.recipe.read_text(), re.M))}
+        if len(pair) == 2 and {w.partition(":")[0] for w in wrong} == pair:
+            folder = self.dir / f"{solved.stem}-product"
+            self.succeed("convert", entry.source, "--recipe", solved, "-o", folder, "--target", "exact", "--no-sync")
+            self.assertTrue(same_value(rope_product(spec_of(folder)), rope_product(spec), FITTED))
+            wrong = []
         self.assertEqual(wrong, [])
         # The written recipe is the draft with its questions answered: verify takes it.
         folder = self.dir / f"{solved.stem}-folder"
