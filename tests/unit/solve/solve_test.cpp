@@ -217,6 +217,21 @@ TEST(RouterBound, IsOfTheWeights) {
   m.tensors.emplace("layers.0.mlp_norm.weight", Tensor::fill(DType::F32, {4}, 2.0));
   // |logit| <= sqrt(4) * |0.5 * 2 * (1, 1, 1, 1)| = 4.
   EXPECT_NEAR(least_divisor(m), 1 / (1 + std::exp(4.0)), 1e-12);
+  // A bias in the choice that nothing can beat, unless its group is out of the choice.
+  const Tensor rows[] = {Tensor::fill(DType::F32, {1, 4}, 0.5),
+                         Tensor::fill(DType::F32, {1, 4}, 0)};
+  const Tensor biases[] = {Tensor::fill(DType::F32, {1}, 0), Tensor::fill(DType::F32, {1}, 9)};
+  m.tensors.at("layers.0.mlp.router.weight") = Tensor::concat(0, rows);
+  m.tensors.emplace("layers.0.mlp.router.expert_bias", Tensor::concat(0, biases));
+  m.spec.router.expert_bias = ExpertBias::selection;
+  EXPECT_EQ(least_divisor(m), 0.5);
+  m.spec.router.n_group = 2;
+  m.spec.router.topk_group = 1;
+  EXPECT_EQ(least_divisor(m), 0);  // masked with 0
+  m.spec.router.group_mask = GroupMask::negative_infinity;
+  EXPECT_NEAR(least_divisor(m), 1 / (1 + std::exp(4.0)), 1e-12);
+  m.spec.router.topk_group = 2;
+  m.spec.router.expert_bias = ExpertBias::none;
   m.spec.norm.kind = NormKind::none;
   EXPECT_EQ(least_divisor(m), 0);
   m.spec.router.score = RouterScore::softmax;
