@@ -8,7 +8,6 @@ from gallery_flips import dead, mixtures
 
 # Values that no public layout of the gallery has: each is tested where it says, not by the gallery.
 NOT_IN_THE_GALLERY = {
-    ("router", "clamps"): "axes",
     ("container", "under quant_state"): "tests/blackbox/gallery_test.py: test_under_any_key_beside_anything",
 }
 
@@ -130,7 +129,7 @@ AXES = [
     ("router", "renormalised", is_value(R + "norm_topk_prob", True)),
     ("router", "not renormalised", is_value(R + "norm_topk_prob", False)),
     ("router", "an epsilon in the sum", other_than(R + "norm_eps", 0.0)),
-    ("router", "clamps", lambda m: bool(m.live(R + "logit_clamp") or m.live(R + "weight_clamp"))),
+    ("router", "clamps", lambda m: any(m.live(R + f) for f in ("logit_clamp", "weight_clamp", "norm_min"))),
     ("router", "a routed factor", other_than(R + "routed_scaling_factor", 1.0)),
     *[("router", f"groups masked with {mask}", lambda m, mask=mask: m.live(R + "group_mask") == mask)
       for mask in ("zero", "negative_infinity")],

@@ -24,6 +24,7 @@ BY_HAND = {
     "deepseekv3-minimal": "attention reads y - mean(y) + 1, which is folded into two matrices; no name says so",
     "deepseek-lightning": "the content matrices have rows for the whole head, and those of the rotated part are read "
                           "by nothing; no shape and no name says so",
+    "nmoe": "the embedding and the logits have factors, which are multiplied into the weights; no name says so",
     "deepseek-v3-int8": "a shared expert in the router's divisor, a constant on the latent, and a table that "
                         "loading puts over the tied embedding",
 }
