@@ -20,6 +20,7 @@ constexpr std::size_t kKeptReadings = 4096;  // structural readings, and values 
 bool rules_out(Code code) {
   switch (code) {
     case Code::spec_invalid:
+    case Code::config_invalid:  // a width that comes out negative
     case Code::canonical_missing:
     case Code::shape_mismatch:
     case Code::dimension_mismatch:

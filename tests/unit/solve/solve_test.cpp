@@ -104,6 +104,18 @@ TEST(Space, AValueThatDoesNotFitIsASentence) {
   }
 }
 
+TEST(Space, AWidthThatComesOutNegativeDoesNotFit) {
+  const std::string rows = "model.layers.0.self_attn.kv_b_proj.weight[0] / num_attention_heads";
+  const Draft d("smol-deepseek", {{rows, rows + " - if(top_k_experts > 3, 100000, 0)"}});
+  const std::vector<Unknown> all = unknowns(d);
+  const Space space(d.recognition, d.checkpoint, d.settings, all);
+  const Assignment at = truth(all);
+  EXPECT_NE(space.read(at).decoder, nullptr);
+  const Reading reading = space.read(with(at, place(all, "top_k_experts"), 4));
+  EXPECT_EQ(reading.decoder, nullptr);
+  EXPECT_THAT(reading.impossible, HasSubstr("negative"));
+}
+
 // A limit that hangs on another setting is asked for each pair, though both values were seen.
 TEST(Space, LimitsThatHangOnOtherSettingsHold) {
   const Draft d("smol-deepseek", {{"max     = \"n_routed_experts\"",
