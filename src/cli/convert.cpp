@@ -103,7 +103,9 @@ ConvertResult write_folder(const Flags& flags, const Checkpoint& checkpoint,
     job.progress = [&bar](const Progress& p) { bar.update(p.done, p.total); };
   }
   DeferInterrupts deferred;
-  return convert(job);
+  ConvertResult result = convert(job);
+  deferred.keep();
+  return result;
 }
 
 std::string written_text(const ConvertResult& result, const std::string& destination) {

@@ -49,6 +49,8 @@ void install_interrupt_handlers(bool json) {
 }
 
 DeferInterrupts::DeferInterrupts() { deferred = 1; }
-DeferInterrupts::~DeferInterrupts() { deferred = 0; }
+DeferInterrupts::~DeferInterrupts() {
+  if (!keep_) deferred = 0;
+}
 
 }  // namespace wb::cli

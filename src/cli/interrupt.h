@@ -13,8 +13,14 @@ class DeferInterrupts {
  public:
   DeferInterrupts();
   ~DeferInterrupts();
+  // The folder is there: from now on an interrupt changes nothing, so that nobody is told that
+  // nothing was written.
+  void keep() { keep_ = true; }
   DeferInterrupts(const DeferInterrupts&) = delete;
   DeferInterrupts& operator=(const DeferInterrupts&) = delete;
+
+ private:
+  bool keep_ = false;
 };
 
 }  // namespace wb::cli

@@ -199,6 +199,29 @@ class Interrupted(ProgramTest):
         error = self.fail_with(2, "usage", "convert", TINY, "-o", self.dir / "out", "--consume")
         self.assertIn("several safetensors files", error["sentence"])
 
+    def test_a_signal_after_the_end_changes_nothing(self):
+        """The folder is there and the account is being printed, into a pipe that nobody empties yet."""
+        read, write = os.pipe()
+        os.set_blocking(write, False)
+        try:
+            while True:
+                os.write(write, bytes(4096))
+        except BlockingIOError:
+            os.set_blocking(write, True)
+        process = subprocess.Popen([PROGRAM, *map(str, self.arguments("out", "--no-sync"))], stdout=write,
+                                   stderr=subprocess.PIPE, encoding="utf-8")
+        os.close(write)
+        while not (self.dir / "out").exists() and process.poll() is None:
+            time.sleep(0.01)
+        time.sleep(0.2)
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.2)
+        with os.fdopen(read, "rb") as pipe:
+            said = pipe.read()
+        _, errors = process.communicate()
+        self.assertEqual(process.returncode, 0, errors)
+        self.assertIn(b"written to", said)
+
     def test_an_orderly_end_keeps_what_is_done_only_when_asked(self):
         for more, kept in (((), False), (("--resume",), True)):
             process = subprocess.Popen([PROGRAM, *map(str, self.arguments("out", "--no-sync", *more))],

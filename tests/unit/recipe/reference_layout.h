@@ -30,8 +30,8 @@ inline float element(const std::string& name, std::uint64_t i) {
 
 class CheckpointMaker {
  public:
-  explicit CheckpointMaker(std::string path = "model.pt") {
-    checkpoint_.path = std::move(path);
+  CheckpointMaker() {
+    checkpoint_.path = kFile;
     checkpoint_.container = Container::torch_zip;
   }
   // f32 with the given values; `file_name` is the name in the file.
@@ -49,7 +49,7 @@ class CheckpointMaker {
                        std::vector<std::byte> bytes) {
     Tensor tensor =
         Tensor::stored(file_name, memory_storage(std::move(bytes)), dtype, std::move(shape));
-    checkpoint_.tensors.push_back({file_name, tensor, checkpoint_.path, next_storage_++});
+    checkpoint_.tensors.push_back({file_name, tensor, kFile, next_storage_++});
     return *this;
   }
   // Another name for the same storage.
@@ -88,6 +88,8 @@ class CheckpointMaker {
   }
 
  private:
+  // Tensors name their file by a view: it must outlive the maker.
+  static constexpr std::string_view kFile = "model.pt";
   Checkpoint checkpoint_;
   std::uint64_t next_storage_ = 0;
 };
