@@ -70,9 +70,12 @@ echo "(stock was calibrated on the first half of this text; docs/mappings.md mea
 
 say "What do they say?   weightbridge generate MODEL --prompt 'In the beginning'"
 for model in "$source" "$out/exact" "$out/stock" "$out/shape-match"; do
-  printf '%-16s In the beginning%s\n' "$(basename "$model" .pt):" \
-    "$("$program" generate "$model" --prompt 'In the beginning' --max-tokens 18 | tr '\n\t' '  ')"
+  # What it took goes to stderr: kept apart, and shown only when it is an error.
+  text=$("$program" generate "$model" --prompt 'In the beginning' --max-tokens 18 2>"$out/said") ||
+    { cat "$out/said" >&2; exit 1; }
+  printf '%-16s In the beginning%s\n' "$(basename "$model" .pt):" "$(tr '\n\t' '  ' <<<"$text")"
 done
+rm "$out/said"
 
 say "Done. The folders are in $out/; open the reports:"
 ls "$out"/*.html

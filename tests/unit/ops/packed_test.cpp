@@ -223,9 +223,14 @@ TEST_P(EveryTarget, UnpackedValuesAreThePlainOnes) {
   }
 }
 
+#if defined(__x86_64__)
 INSTANTIATE_TEST_SUITE_P(Targets, EveryTarget,
                          testing::Values(HWY_AVX3_DL, HWY_AVX3, HWY_AVX2, HWY_SSE4, HWY_SSSE3),
                          [](const auto& each) { return hwy::TargetName(each.param); });
+#else
+INSTANTIATE_TEST_SUITE_P(Targets, EveryTarget, testing::Values(HWY_NEON),
+                         [](const auto& each) { return hwy::TargetName(each.param); });
+#endif
 
 TEST(Packed, OneRowByHand) {
   // 4 bits, one group of 32: codes 0 ... 15 twice, scale 0.5, bias -1; x all 1.
