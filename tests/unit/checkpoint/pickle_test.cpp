@@ -30,6 +30,10 @@ std::string stack_global(const std::string& module, const std::string& name) {
 
 struct Name {
   const char *module, *name;
+  // Else GoogleTest names the test by the bytes of two pointers, another each run.
+  friend void PrintTo(const Name& name, std::ostream* out) {
+    *out << name.module << '.' << name.name;
+  }
 };
 class RefusedName : public testing::TestWithParam<Name> {};
 
