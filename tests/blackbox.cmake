@@ -55,6 +55,11 @@ add_executable(encode_tool tokenizer_live/encode.cpp)
 target_link_libraries(encode_tool PRIVATE wb_tokenizer wb_warnings)
 wb_blackbox(tokenizer_live tokenizer_live_test.py ARGS "$<TARGET_FILE:encode_tool>")
 
+# Chat templates beside Jinja itself.
+add_executable(chat_template_tool chat_template/render.cpp)
+target_link_libraries(chat_template_tool PRIVATE wb_speak wb_warnings)
+wb_blackbox(chat_templates chat_template_test.py ARGS "$<TARGET_FILE:chat_template_tool>")
+
 # recipes new: drafts against recipes that people wrote.
 wb_blackbox(recipes_new recipes_new_test.py)
 

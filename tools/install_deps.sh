@@ -10,7 +10,7 @@ debian() {
              libtomlplusplus-dev libxxhash-dev libssl-dev zlib1g-dev libdeflate-dev libonig-dev \
              libhwy-dev libopenblas0-pthread \
              libgtest-dev libgmock-dev ;;
-    test) echo python3-torch python3-numpy chromium libopenmpi-dev openmpi-bin
+    test) echo python3-torch python3-numpy python3-jinja2 chromium libopenmpi-dev openmpi-bin
           # Node.js from elsewhere brings its own npm, beside which Debian's does not install.
           command -v npm >/dev/null || echo npm ;;
     lint) echo clang-14 clang-format-14 clang-tidy-14 ;;
@@ -22,7 +22,7 @@ brew_names() {
   case $1 in
     build) echo cmake ninja pkg-config cli11 fmt nlohmann-json tomlplusplus xxhash openssl@3 \
              libdeflate oniguruma highway openblas googletest ;;
-    test) echo numpy pytorch open-mpi ;;
+    test) echo numpy pytorch jinja2 open-mpi ;;
     lint) echo llvm@14 ;;
     bench) echo google-benchmark ;;
   esac
