@@ -73,7 +73,8 @@ Value list_value(std::vector<Value> values, Run& run, ItemsKind kind) {
 Value dict_value(std::vector<std::pair<Value, Value>> members, Run& run) {
   run.work(members.size(), 2 * kValueBytes);
   auto made = std::make_shared<Dict>();
-  for (auto& [key, value] : members) {
+  for (auto& member : members) {
+    Value &key = member.first, &value = member.second;
     require_key(key, run);
     made->depth = std::max(made->depth, member_depth(value, run));
     member_depth(key, run);
