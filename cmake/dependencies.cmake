@@ -35,6 +35,10 @@ add_library(wb_dep_deflate INTERFACE)
 target_link_libraries(wb_dep_deflate INTERFACE PkgConfig::DEFLATE)
 add_library(wb_dep_onig INTERFACE)
 target_link_libraries(wb_dep_onig INTERFACE PkgConfig::ONIG)
+# Its pkg-config file says with which of its options the library was built: its classes depend on them.
+pkg_check_modules(HTTPLIB REQUIRED IMPORTED_TARGET cpp-httplib)
+add_library(wb_dep_httplib INTERFACE)
+target_link_libraries(wb_dep_httplib INTERFACE PkgConfig::HTTPLIB)
 # toml++ is header-only; its headers are found on the system include path.
 add_library(wb_dep_toml INTERFACE)
 target_compile_definitions(wb_dep_toml INTERFACE TOML_EXCEPTIONS=1)

@@ -26,6 +26,7 @@ void add_verify(CLI::App& app, Session& session);
 void add_logits(CLI::App& app, Session& session);
 void add_generate(CLI::App& app, Session& session);
 void add_bench(CLI::App& app, Session& session);
+void add_serve(CLI::App& app, Session& session);
 void add_recipes(CLI::App& app, Session& session);
 
 }  // namespace wb::cli

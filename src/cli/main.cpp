@@ -73,6 +73,7 @@ int run(int argc, char** argv) {
   add_logits(app, session);
   add_generate(app, session);
   add_bench(app, session);
+  add_serve(app, session);
   add_recipes(app, session);
   try {
     app.parse(argc, argv);

@@ -24,45 +24,66 @@ Generation::Generation(Engine& engine, std::vector<std::uint32_t> prompt,
       .advice("Give a text that is not empty.");
 }
 
+bool Generation::fresh() const {
+  return beginning_ || !begun_ || engine_.longest() == sequence_.size();
+}
+
+bool Generation::advance() {
+  if (given_ < tokens_.size() || !fresh()) return true;
+  const bool done = begin();
+  if (done) ++stats_.made;
+  return done;
+}
+
 std::uint32_t Generation::next() {
+  while (!advance()) {
+  }
   if (given_ == tokens_.size()) {
     const std::size_t before = tokens_.size();
     // The token that is known and not fed yet, and as many guesses.
     const std::size_t room = engine_.longest() - sequence_.size();
-    if (!begun_ || room == 0) {
-      begin();
-    } else if (speculate_ && first_ == 0 && room > engine_.next_heads()) {
+    if (speculate_ && first_ == 0 && room > engine_.next_heads()) {
       judge();
     } else {
       step();
     }
     stats_.made += tokens_.size() - before;
   }
+  if (score_top_ && !scores_.empty()) {
+    last_scores_ = std::move(scores_.front());
+    scores_.pop_front();
+  }
   return tokens_[given_++];
 }
 
-void Generation::begin() {
-  begun_ = true;
-  const std::size_t window = std::min(tokens_.size(), engine_.longest());
-  first_ = tokens_.size() - window;
-  sequence_.truncate(0);
-  std::span<const std::uint32_t> rest = std::span(tokens_).subspan(first_);
-  std::span<const float> logits;
-  while (!rest.empty()) {
-    const std::size_t n = std::min(rest.size(), Engine::kPromptPiece);
-    logits = engine_.feed(sequence_, rest.first(n));
-    if (first_ == 0) remember(n);
-    rest = rest.subspan(n);
+bool Generation::begin() {
+  if (!beginning_) {
+    beginning_ = true;
+    first_ = tokens_.size() - std::min(tokens_.size(), engine_.longest());
+    sequence_.truncate(0);
   }
+  const auto rest = std::span(tokens_).subspan(first_ + sequence_.size());
+  const std::size_t n = std::min(rest.size(), Engine::kPromptPiece);
+  const std::span<const float> logits = engine_.feed(sequence_, rest.first(n));
+  if (first_ == 0) remember(n);
+  if (n < rest.size()) return false;
+  beginning_ = false;
+  begun_ = true;
   sampler_.distribution(logits, tokens_, wanted_);
-  tokens_.push_back(sampler_.draw(wanted_));
+  take(logits, sampler_.draw(wanted_));
+  return true;
 }
 
 void Generation::step() {
   const auto logits = engine_.feed(sequence_, std::span(tokens_).last(1));
   if (first_ == 0) remember(1);
   sampler_.distribution(logits, tokens_, wanted_);
-  tokens_.push_back(sampler_.draw(wanted_));
+  take(logits, sampler_.draw(wanted_));
+}
+
+void Generation::take(std::span<const float> logits, std::uint32_t token) {
+  tokens_.push_back(token);
+  if (score_top_) scores_.push_back(score(logits, token, *score_top_));
 }
 
 void Generation::remember(std::size_t rows) {
@@ -111,17 +132,18 @@ void Generation::judge() {
   const auto logits = engine_.feed(sequence_, fed, /*all=*/true);
   std::size_t accepted = 0;
   while (true) {
-    sampler_.distribution(logits.subspan(accepted * vocab, vocab), tokens_, wanted_);
+    const auto row = logits.subspan(accepted * vocab, vocab);
+    sampler_.distribution(row, tokens_, wanted_);
     if (accepted == drafts_.size()) {
-      tokens_.push_back(sampler_.draw(wanted_));
+      take(row, sampler_.draw(wanted_));
       break;
     }
     std::uint32_t instead = 0;
     if (!sampler_.accept(drafts_[accepted], draft_from_[accepted], wanted_, instead)) {
-      tokens_.push_back(instead);
+      take(row, instead);
       break;
     }
-    tokens_.push_back(drafts_[accepted++]);
+    take(row, drafts_[accepted++]);
   }
   remember(1 + accepted);
   sequence_.truncate(before + 1 + accepted);

@@ -7,11 +7,13 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <optional>
 #include <vector>
 
 #include "engine/engine.h"
 #include "engine/sampler.h"
+#include "engine/scores.h"
 
 namespace wb::engine {
 
@@ -28,16 +30,27 @@ class Generation {
 
   // The next token. Evaluates the prompt first, and whatever it needs.
   std::uint32_t next();
+  // For callers with other texts to see to: evaluates one piece (Engine::kPromptPiece tokens) of a
+  // prompt that next() would evaluate whole. True once next() has no prompt before it. The tokens
+  // are the same with and without.
+  bool advance();
+  // From here on scores() says how likely the model took each token, and the `top` likeliest.
+  void keep_scores(std::size_t top) { score_top_ = top; }
+  // Of the token that next() gave last; only after keep_scores().
+  const TokenScores& scores() const { return last_scores_; }
   const GenerationStats& stats() const { return stats_; }
   // Prompt and what was made.
   const std::vector<std::uint32_t>& tokens() const { return tokens_; }
 
  private:
-  void begin();                     // evaluates all tokens from the start of a sequence
+  bool fresh() const;  // nothing is evaluated, or the sequence is full: begin() comes first
+  // Evaluates a piece of all tokens from the start of a sequence; true with the last.
+  bool begin();
   void judge();                     // one pass over the last token and what the heads guess
   void step();                      // one pass over the last token
   void guess();                     // fills drafts_
   void remember(std::size_t rows);  // keeps hidden states that the heads have not seen
+  void take(std::span<const float> logits, std::uint32_t token);  // `token` is what comes next
 
   Engine& engine_;
   Sampler sampler_;
@@ -46,7 +59,10 @@ class Generation {
   std::size_t given_;                  // how many of them
   Sequence sequence_;                  // holds tokens [first_, first_ + size)
   std::size_t first_ = 0;
-  bool begun_ = false;
+  bool begun_ = false, beginning_ = false;
+  std::optional<std::size_t> score_top_;
+  std::deque<TokenScores> scores_;  // of the tokens that are ready
+  TokenScores last_scores_;
   std::vector<std::uint32_t> drafts_;
   std::vector<Distribution> draft_from_;
   Distribution wanted_;

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <fstream>
 #include <nlohmann/json.hpp>
 
@@ -70,6 +71,57 @@ TEST_F(SampleGeneration, SpeculationChangesNoGreedyTokenAndAcceptsSome) {
   EXPECT_GT(stats.drafted, 20u);
   EXPECT_GT(stats.accepted, 0u);
   EXPECT_LE(stats.accepted, stats.drafted);
+}
+
+// What a server does between other texts: a prompt piece by piece, with the same tokens after it.
+TEST_F(SampleGeneration, APromptInPiecesGivesTheSameTokens) {
+  Engine engine(model, {.threads = 2});
+  Tokens prompt;
+  while (prompt.size() <= Engine::kPromptPiece) {
+    prompt.insert(prompt.end(), tokens.begin(), tokens.end());
+  }
+  ASSERT_LT(prompt.size(), 2 * Engine::kPromptPiece);
+  for (const bool speculate : {false, true}) {
+    Generation pieces(engine, prompt, {}, speculate);
+    EXPECT_FALSE(pieces.advance());
+    EXPECT_TRUE(pieces.advance());
+    Tokens made;
+    for (int i = 0; i < 8; ++i) {
+      EXPECT_TRUE(pieces.advance());
+      made.push_back(pieces.next());
+    }
+    EXPECT_EQ(made, make(engine, prompt, 8, {}, speculate));
+    EXPECT_GE(pieces.stats().made, 8u);
+  }
+}
+
+// The scores of what was made are those of one pass over the whole text.
+TEST_F(SampleGeneration, ScoresAreTheDecodersLogProbabilities) {
+  const Decoder decoder(model);
+  Engine engine(model, {.threads = 2});
+  const Tokens prompt(tokens.begin(), tokens.begin() + 20);
+  for (const bool speculate : {false, true}) {
+    Generation g(engine, prompt, {.temperature = 0.7, .seed = 3}, speculate);
+    g.keep_scores(2);
+    Tokens text = prompt;
+    std::vector<TokenScores> scores;
+    for (int i = 0; i < 25; ++i) {
+      text.push_back(g.next());
+      scores.push_back(g.scores());
+    }
+    const std::size_t vocab = decoder.spec().vocab_size;
+    const auto logits = decoder.forward(text).logits;
+    for (std::size_t i = 0; i < scores.size(); ++i) {
+      const auto row = std::span(logits).subspan((prompt.size() - 1 + i) * vocab, vocab);
+      double sum = 0;
+      for (const float v : row) sum += std::exp(static_cast<double>(v));
+      const double wanted = static_cast<double>(row[text[prompt.size() + i]]) - std::log(sum);
+      EXPECT_NEAR(scores[i].logprob, wanted, 1e-3) << i;
+      ASSERT_EQ(scores[i].top.size(), 2u);
+      EXPECT_GE(scores[i].top[0].logprob, scores[i].top[1].logprob);
+      EXPECT_GE(scores[i].top[0].logprob, scores[i].logprob);
+    }
+  }
 }
 
 TEST_F(SampleGeneration, SamplingRepeatsWithItsSeed) {
