@@ -26,7 +26,8 @@ endif()
 set(blackbox_environment "WB_PROGRAM=$<TARGET_FILE:weightbridge>" "WB_SOURCE_DIR=${CMAKE_SOURCE_DIR}"
     "WB_SANITIZED=$<BOOL:${WB_SANITIZE}>" "PYTHONDONTWRITEBYTECODE=1"
     "WB_MLX_WORK=${CMAKE_BINARY_DIR}/mlx-live"
-    "WB_TOKENIZER_WORK=${CMAKE_BINARY_DIR}/tokenizer-live")
+    "WB_TOKENIZER_WORK=${CMAKE_BINARY_DIR}/tokenizer-live"
+    "WB_OPENAI_WORK=${CMAKE_BINARY_DIR}/openai-live")
 # wb_blackbox(NAME SCRIPT [TORCH] [ARGS ...]); exit code 77 is a skip that says why.
 function(wb_blackbox name script)
   cmake_parse_arguments(arg "TORCH" "" "ARGS" ${ARGN})
@@ -49,6 +50,13 @@ wb_blackbox(reference_size variants_test.py TORCH ARGS ReferenceSize)
 wb_blackbox(variants variants_test.py TORCH ARGS Variants)
 
 wb_blackbox(speak speak_test.py)
+
+# serve: over plain HTTP, under load, from OpenAI's own client, and its page in a browser.
+wb_blackbox(serve serve_test.py ARGS Answers Refusals Beside)
+wb_blackbox(serve_limits serve_test.py ARGS Limits)
+wb_blackbox(serve_load serve_load_test.py)
+wb_blackbox(serve_openai serve_openai_test.py)
+wb_blackbox(serve_page serve_page_test.py)
 
 # The tokenizer beside two that others made.
 add_executable(encode_tool tokenizer_live/encode.cpp)

@@ -16,12 +16,15 @@ _weightbridge() {
     --as) COMPREPLY=($(compgen -W 'mlx-lm swift' -- "$cur")); return ;;
     --temperature | --top-k | --top-p | --min-p | --repetition-penalty | --seed | --stop) return ;;
     --decode | --context | --repeat) return ;;
+    --name | --beside-name | --host | --port | --api-key | --cors | --allow-host) return ;;
+    --max-active | --max-waiting | --max-context | --max-body | --max-connections) return ;;
+    --time-limit | --read-timeout | --write-timeout | --idle-timeout | --grace) return ;;
     --prompt | --window | --max-windows | --max-tokens | --max-kl | --min-top1 | --max-abs) return ;;
     --max-perplexity-ratio) return ;;
     --set | --prefix | --shard-size | --threads | --group-size | --size) return ;;
   esac
   if [ "$COMP_CWORD" -eq 1 ]; then
-    COMPREPLY=($(compgen -W 'inspect plan convert verify logits generate bench recipes --help --version' -- "$cur"))
+    COMPREPLY=($(compgen -W 'inspect plan convert verify logits generate serve bench recipes --help --version' -- "$cur"))
     return
   fi
   local run='--tokens --tokenizer --as --threads'
@@ -43,6 +46,12 @@ _weightbridge() {
     generate)
       words="$source $run --prompt --max-tokens --temperature --top-k --top-p --min-p"
       words="$words --repetition-penalty --seed --stop --no-speculation"
+      ;;
+    serve)
+      words="$source --beside --name --beside-name --tokenizer --as --threads --no-speculation"
+      words="$words --host --port --api-key --cors --allow-host --max-active --max-waiting"
+      words="$words --max-context --max-body --max-connections --time-limit --read-timeout"
+      words="$words --write-timeout --idle-timeout --grace"
       ;;
     bench) words="$source --prompt --decode --context --repeat --threads" ;;
     recipes)

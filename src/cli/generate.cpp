@@ -96,7 +96,7 @@ int generate(const Flags& flags, bool json) {
   }
   Json out = {{"prompt_tokens", stats.prompt_tokens},
               {"tokens", made},
-              {"text", tokenizer ? Json(printable(text)) : Json(nullptr)},
+              {"text", tokenizer ? Json(text) : Json(nullptr)},
               {"finish_reason", finish},
               {"seconds_to_first", timing.first},
               {"tokens_per_second", timing.rate(made.size())}};

@@ -13,6 +13,7 @@
 #include "cli/model.h"
 #include "cli/output.h"
 #include "serve/server.h"
+#include "speak/chat_template.h"
 
 namespace wb::cli {
 
@@ -32,6 +33,7 @@ struct Flags {
 struct Loaded {
   LoadedModel model;
   std::optional<Tokenizer> tokenizer;
+  std::optional<speak::ChatFormat> chat;
   std::unique_ptr<engine::Engine> engine;
 };
 
@@ -48,6 +50,7 @@ Loaded load(const Flags& flags, const SourceFlags& source) {
   Loaded out;
   out.model = load_source(source, reader_from_name(flags.as));
   out.tokenizer = tokenizer_for(flags.tokenizer, source.path);
+  out.chat = speak::chat_format_of(flags.tokenizer.empty() ? source.path : flags.tokenizer);
   return out;
 }
 
@@ -56,7 +59,12 @@ serve::ServedModel served(const Loaded& loaded, const std::string& id, const Fla
   out.id = printable(id);
   out.engine = loaded.engine.get();
   out.tokenizer = loaded.tokenizer ? &*loaded.tokenizer : nullptr;
-  out.speculate = !flags.no_speculation;
+  // Guesses take random numbers of their own. Beside each other, where one model may have
+  // multi-token heads and the other not, both draw the same numbers for the same seed.
+  out.speculate = !flags.no_speculation && flags.beside.empty();
+  if (!loaded.chat) return out;
+  out.chat = [&format = *loaded.chat](const auto& messages) { return format.prompt(messages); };
+  if (!loaded.chat->eos_token.empty()) out.chat_stops = {loaded.chat->eos_token};
   return out;
 }
 
@@ -180,8 +188,7 @@ void add_limits(CLI::App& command, Flags& flags) {
   count("--max-connections", o.most_connections, "Open connections", "N [256]", 16384);
   seconds("--time-limit", flags.time_limit, "Of a request, waiting included", "SECONDS [300]");
   seconds("--read-timeout", flags.read_timeout, "For the next bytes of a body", "SECONDS [15]");
-  seconds("--write-timeout", flags.write_timeout, "For a client to take anything",
-          "SECONDS [30]");
+  seconds("--write-timeout", flags.write_timeout, "For a client to take anything", "SECONDS [30]");
   seconds("--idle-timeout", flags.idle_timeout, "Of a connection between two requests",
           "SECONDS [60]");
   command.add_option("--grace", flags.grace, "For running answers once told to stop")
@@ -193,8 +200,7 @@ void add_limits(CLI::App& command, Flags& flags) {
 
 void add_serve(CLI::App& app, Session& session) {
   auto flags = std::make_shared<Flags>();
-  CLI::App* command =
-      app.add_subcommand("serve", "Serve a model to OpenAI clients and a browser");
+  CLI::App* command = app.add_subcommand("serve", "Serve a model to OpenAI clients and a browser");
   add_source_flags(*command, flags->source);
   command->add_option("--beside", flags->beside, "A second model, shown beside the first")
       ->check(not_a_flag)
@@ -214,7 +220,7 @@ void add_serve(CLI::App& app, Session& session) {
       ->check(CLI::Range(1u, 1024u))
       ->option_text("N");
   command->add_flag("--no-speculation", flags->no_speculation,
-                    "Do not let multi-token heads guess ahead");
+                    "Do not let multi-token heads guess ahead (as with --beside)");
   serve::ServerOptions& o = flags->server;
   command->add_option("--host", o.host, "Address to listen on")->option_text("HOST [127.0.0.1]");
   command->add_option("--port", o.port, "Port to listen on; 0: any that is free")

@@ -1,5 +1,5 @@
-// How likely a model took its tokens: log-probabilities of the plain softmax over the logits, before
-// any option of sampling, as the OpenAI API gives them. Refuses nothing.
+// How likely a model took its tokens: log-probabilities of the plain softmax over the logits,
+// before any option of sampling, as the OpenAI API gives them. Refuses nothing.
 #pragma once
 
 #include <cstddef>

@@ -32,8 +32,9 @@ std::string event_of(const Json& json) { return "data: " + dumped(json) + "\n\n"
 
 // Characters of valid UTF-8.
 std::size_t characters(const std::string& text) {
-  return static_cast<std::size_t>(std::count_if(
-      text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xc0) != 0x80; }));
+  return static_cast<std::size_t>(std::count_if(text.begin(), text.end(), [](char c) {
+    return (static_cast<unsigned char>(c) & 0xc0) != 0x80;
+  }));
 }
 
 Json bytes_of(const std::string& text) {
@@ -85,8 +86,7 @@ void Answer::add_scores(const MadeToken& made, std::size_t offset, Json& logprob
     };
     Json entry = one(*made.token, made.scores->logprob);
     entry["top_logprobs"] = Json::array();
-    for (const auto& t : made.scores->top)
-      entry["top_logprobs"].push_back(one(t.token, t.logprob));
+    for (const auto& t : made.scores->top) entry["top_logprobs"].push_back(one(t.token, t.logprob));
     logprobs["content"].push_back(std::move(entry));
     return;
   }
@@ -155,8 +155,7 @@ std::string Answer::opening() const {
   std::string out;
   for (std::size_t i = 0; i < choices_.size(); ++i) {
     if (chat()) {
-      out += event_of(
-          chunk_of(i, {{"delta", {{"role", "assistant"}, {"content", ""}}}}, nullptr));
+      out += event_of(chunk_of(i, {{"delta", {{"role", "assistant"}, {"content", ""}}}}, nullptr));
     } else if (!choices_[i].echo.empty()) {
       out += event_of(chunk_of(i, {{"text", choices_[i].echo}}, nullptr));
     }
@@ -182,7 +181,8 @@ std::string Answer::chunk(const JobEvent& event) {
   }
   const bool ids = ask_.token_ids || model_.tokenizer == nullptr;
   if (ids && made.token) content["token_ids"] = Json::array({*made.token});
-  const bool says = !made.text.empty() || content.contains("logprobs") || content.contains("token_ids");
+  const bool says =
+      !made.text.empty() || content.contains("logprobs") || content.contains("token_ids");
   const char* finish = finish_name(made.finish);
   if (finish == nullptr) return says ? event_of(chunk_of(event.choice, content, nullptr)) : "";
   std::string out;

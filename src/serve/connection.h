@@ -14,11 +14,11 @@
 namespace wb::serve {
 
 struct ConnectionLimits {
-  std::chrono::milliseconds idle{60'000};     // between two requests
-  std::chrono::milliseconds header{10'000};   // for request line and headers, all of them
-  std::chrono::milliseconds read{15'000};     // for the next bytes of a body
-  std::chrono::milliseconds write{30'000};    // for the client to take anything
-  std::chrono::milliseconds whole{420'000};   // a request from its first byte to its answer's last
+  std::chrono::milliseconds idle{60'000};    // between two requests
+  std::chrono::milliseconds header{10'000};  // for request line and headers, all of them
+  std::chrono::milliseconds read{15'000};    // for the next bytes of a body
+  std::chrono::milliseconds write{30'000};   // for the client to take anything
+  std::chrono::milliseconds whole{420'000};  // a request from its first byte to its answer's last
   std::size_t header_bytes = 64 * 1024;
 };
 

@@ -87,7 +87,8 @@ bool equal_secrets(std::string_view a, std::string_view b) {
 }
 
 std::string host_name(std::string_view host) {
-  if (host.starts_with('[')) return lower(host.substr(1, host.find(']') - 1));
+  const auto end = host.find(']');
+  if (host.starts_with('[') && end != host.npos) return lower(host.substr(1, end - 1));
   return lower(host.substr(0, host.find(':')));
 }
 

@@ -28,7 +28,8 @@ constexpr int kSendBuffer = 64 * 1024;
 constexpr int kBacklog = 128;
 
 [[noreturn]] void cannot_listen(const std::string& host, int port, const std::string& why) {
-  throw Error(Code::usage, fmt::format("the server cannot listen on {} port {}: {}", host, port, why))
+  throw Error(Code::usage,
+              fmt::format("the server cannot listen on {} port {}: {}", host, port, why))
       .advice("Give another --port (0 takes any that is free) or --host.");
 }
 
@@ -91,9 +92,9 @@ void HttpServer::bind(const std::string& host, int port) {
   sockaddr_storage address{};
   socklen_t size = sizeof(address);
   ::getsockname(listening_, reinterpret_cast<sockaddr*>(&address), &size);
-  port_ = ntohs(address.ss_family == AF_INET6
-                    ? reinterpret_cast<const sockaddr_in6&>(address).sin6_port
-                    : reinterpret_cast<const sockaddr_in&>(address).sin_port);
+  port_ =
+      ntohs(address.ss_family == AF_INET6 ? reinterpret_cast<const sockaddr_in6&>(address).sin6_port
+                                          : reinterpret_cast<const sockaddr_in&>(address).sin_port);
   loopback_ = is_loopback_address(address);
   // The library cuts answers short where this says that the server is gone.
   svr_sock_ = listening_;

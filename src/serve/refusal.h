@@ -19,9 +19,9 @@ struct Refusal {
 // The JSON document. Bytes of `message` that are not UTF-8 are replaced.
 std::string refusal_body(const Refusal& refusal);
 
-Refusal too_busy(std::string message);       // 503, to be tried again
-Refusal server_fault(std::string message);   // 500
-Refusal unauthorized(std::string message);   // 401
-Refusal forbidden(std::string message);      // 403
+Refusal too_busy(std::string message);      // 503, to be tried again
+Refusal server_fault(std::string message);  // 500
+Refusal unauthorized(std::string message);  // 401
+Refusal forbidden(std::string message);     // 403
 
 }  // namespace wb::serve

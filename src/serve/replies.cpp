@@ -175,8 +175,8 @@ void Routes::answer(const ServedModel& model, const Ask& ask, Res& res, bool chu
                                             : "Too many requests wait already. Try again."));
   }
   const char* prefix = ask.endpoint == Endpoint::chat ? "chatcmpl" : "cmpl";
-  auto reply = std::make_shared<Reply>(model, ask, texts, fmt::format("{}-{:016x}", prefix, random()),
-                                       std::move(job), metrics_);
+  auto reply = std::make_shared<Reply>(
+      model, ask, texts, fmt::format("{}-{:016x}", prefix, random()), std::move(job), metrics_);
   if (!reply->begin(res)) return;
   if (!ask.stream) return reply->whole(res);
   auto more = [reply](std::size_t, httplib::DataSink& sink) { return reply->more(sink); };

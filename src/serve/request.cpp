@@ -69,8 +69,7 @@ Json parse_document(std::string_view body, const RequestLimits& limits) {
   if (body.find_first_not_of(" \t\r\n") == body.npos)
     refuse("", "The body is empty; it has to be a JSON object.", "invalid_json");
   if (const std::size_t depth = depth_of(body); depth > limits.depth) {
-    refuse("",
-           fmt::format("The body is nested {} deep; at most {} is read.", depth, limits.depth),
+    refuse("", fmt::format("The body is nested {} deep; at most {} is read.", depth, limits.depth),
            "too_deep");
   }
   std::vector<std::vector<std::string>> names;
@@ -295,10 +294,19 @@ void take_logprobs(const Json& body, const RequestLimits& limits, Ask& ask) {
 
 // Sent by clients as a matter of course; no answer depends on them.
 bool is_ignored(std::string_view name) {
-  constexpr std::array<std::string_view, 13> kNames = {
-      "user",           "store",       "metadata",     "service_tier",     "safety_identifier",
-      "prompt_cache_key", "parallel_tool_calls", "tool_choice", "function_call",
-      "reasoning_effort", "verbosity", "prediction", "prompt_cache_retention"};
+  constexpr std::array<std::string_view, 13> kNames = {"user",
+                                                       "store",
+                                                       "metadata",
+                                                       "service_tier",
+                                                       "safety_identifier",
+                                                       "prompt_cache_key",
+                                                       "parallel_tool_calls",
+                                                       "tool_choice",
+                                                       "function_call",
+                                                       "reasoning_effort",
+                                                       "verbosity",
+                                                       "prediction",
+                                                       "prompt_cache_retention"};
   return std::find(kNames.begin(), kNames.end(), name) != kNames.end();
 }
 
@@ -306,7 +314,8 @@ bool is_ignored(std::string_view name) {
 bool asks_nothing(std::string_view name, const Json& value, const Ask& ask) {
   if (name == "presence_penalty" || name == "frequency_penalty")
     return value.is_number() && value.get<double>() == 0;
-  if (name == "best_of") return value.is_number() && value.get<double>() == static_cast<double>(ask.n);
+  if (name == "best_of")
+    return value.is_number() && value.get<double>() == static_cast<double>(ask.n);
   if (name == "response_format") return value == Json{{"type", "text"}};
   if (name == "modalities") return value == Json::array({"text"});
   if (name == "logit_bias" || name == "tools" || name == "functions") return value.empty();
@@ -314,10 +323,17 @@ bool asks_nothing(std::string_view name, const Json& value, const Ask& ask) {
   return false;
 }
 
-constexpr std::array<std::string_view, 11> kRefused = {
-    "presence_penalty", "frequency_penalty", "best_of",   "response_format",
-    "modalities",       "logit_bias",        "tools",     "functions",
-    "suffix",           "audio",             "web_search_options"};
+constexpr std::array<std::string_view, 11> kRefused = {"presence_penalty",
+                                                       "frequency_penalty",
+                                                       "best_of",
+                                                       "response_format",
+                                                       "modalities",
+                                                       "logit_bias",
+                                                       "tools",
+                                                       "functions",
+                                                       "suffix",
+                                                       "audio",
+                                                       "web_search_options"};
 
 void take_other(const std::string& name, const Json& value, const Ask& ask) {
   if (is_ignored(name)) return;
@@ -329,8 +345,7 @@ void take_other(const std::string& name, const Json& value, const Ask& ask) {
   refuse(name, fmt::format("The field {} is not known. Leave it out.", quoted), "unknown_field");
 }
 
-void take_field(const std::string& name, const Json& value, const RequestLimits& limits,
-                Ask& ask) {
+void take_field(const std::string& name, const Json& value, const RequestLimits& limits, Ask& ask) {
   engine::SamplerOptions& s = ask.sampling;
   constexpr auto kMost = std::numeric_limits<std::uint64_t>::max();
   const bool chat = ask.endpoint == Endpoint::chat;
@@ -349,8 +364,8 @@ void take_field(const std::string& name, const Json& value, const RequestLimits&
     s.temperature =
         take_number(name, value, "from 0 to 100", [](double v) { return v >= 0 && v <= 100; });
   } else if (name == "top_p") {
-    s.top_p = take_number(name, value, "above 0 and at most 1",
-                          [](double v) { return v > 0 && v <= 1; });
+    s.top_p =
+        take_number(name, value, "above 0 and at most 1", [](double v) { return v > 0 && v <= 1; });
   } else if (name == "min_p") {
     s.min_p = take_number(name, value, "from 0 to 1", [](double v) { return v >= 0 && v <= 1; });
   } else if (name == "repetition_penalty") {

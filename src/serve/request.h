@@ -22,11 +22,11 @@ namespace wb::serve {
 enum class Endpoint { completions, chat };
 
 struct RequestLimits {
-  std::size_t depth = 16;           // of nested lists and objects
-  std::size_t choices = 16;         // prompts times n
+  std::size_t depth = 16;    // of nested lists and objects
+  std::size_t choices = 16;  // prompts times n
   std::size_t messages = 4096;
-  std::size_t stops = 16;           // strings in `stop`
-  std::size_t stop_bytes = 256;     // in one of them
+  std::size_t stops = 16;        // strings in `stop`
+  std::size_t stop_bytes = 256;  // in one of them
   std::size_t top_logprobs = 20;
 };
 
@@ -46,7 +46,7 @@ struct Ask {
   std::vector<std::string> stop;
   std::size_t n = 1;
   bool stream = false, include_usage = false, echo = false;
-  bool token_ids = false;              // return_token_ids: the ids beside the text
+  bool token_ids = false;               // return_token_ids: the ids beside the text
   std::optional<std::size_t> logprobs;  // likeliest tokens to name beside each
 };
 

@@ -97,8 +97,9 @@ Json model_json(const ServedModel& m, std::int64_t created, const ServerOptions&
 }
 
 Refusal no_model(const std::string& id) {
-  return {404, fmt::format("There is no model '{}' here; /v1/models lists what there is.",
-                           id.substr(0, 200)),
+  return {404,
+          fmt::format("There is no model '{}' here; /v1/models lists what there is.",
+                      id.substr(0, 200)),
           "invalid_request_error", "model", "model_not_found"};
 }
 
@@ -122,16 +123,15 @@ Routes::Routes(HttpServer& http, Scheduler& scheduler, const std::vector<ServedM
       page_policy_(page_policy(options.page)),
       random_(std::random_device()() * 0x100000001ull + std::random_device()()) {
   http.set_pre_routing_handler([this](const Req& req, Res& res) { return before(req, res); });
-  http.set_error_handler(httplib::Server::HandlerWithResponse(
-      [this](const Req&, Res& res) { return explain(res); }));
+  http.set_error_handler(
+      httplib::Server::HandlerWithResponse([this](const Req&, Res& res) { return explain(res); }));
   http.set_exception_handler([](const Req&, Res& res, std::exception_ptr) {
     res.status = 500;
     res.set_content(refusal_body(server_fault("There is not enough memory for this request.")),
                     kJson);
   });
-  http.set_logger([this](const Req& req, const Res& res) {
-    metrics_.request(route_of(req.path), res.status);
-  });
+  http.set_logger(
+      [this](const Req& req, const Res& res) { metrics_.request(route_of(req.path), res.status); });
   http.Get("/", [this](const Req&, Res& res) { page(res); });
   http.Get("/health", [this](const Req&, Res& res) { health(res); });
   http.Get("/metrics", [this](const Req&, Res& res) { metrics(res); });
@@ -196,13 +196,13 @@ Handled Routes::explain(Res& res) {
     refusal.status = res.status;
     switch (res.status) {
       case 404:
-        refusal.message = "There is nothing at this path. /v1/models, /v1/completions and "
-                          "/v1/chat/completions are what clients call.";
+        refusal.message =
+            "There is nothing at this path. /v1/models, /v1/completions and "
+            "/v1/chat/completions are what clients call.";
         refusal.code = "not_found";
         break;
       case 405:
-        refusal.message =
-            fmt::format("This path takes {}.", res.get_header_value("Allow"));
+        refusal.message = fmt::format("This path takes {}.", res.get_header_value("Allow"));
         refusal.code = "method_not_allowed";
         break;
       case 414:
@@ -214,8 +214,9 @@ Handled Routes::explain(Res& res) {
       case 499:
         return Handled::Unhandled;  // nobody is there
       default:
-        refusal.message = "The request line or the headers cannot be read: they are malformed, too "
-                          "long, or came too slowly.";
+        refusal.message =
+            "The request line or the headers cannot be read: they are malformed, too "
+            "long, or came too slowly.";
     }
     res.set_content(refusal_body(refusal), kJson);
     // Where the request was not understood, what follows it is not either.

@@ -72,8 +72,8 @@ class Job {
   Scheduler& owner_;
   // All under the scheduler's mutex.
   std::deque<JobEvent> events_;
-  std::size_t open_ = 0;    // texts that have not ended
-  std::size_t bound_ = 0;   // events that are kept before its texts pause
+  std::size_t open_ = 0;   // texts that have not ended
+  std::size_t bound_ = 0;  // events that are kept before its texts pause
   bool cancelled_ = false;
   std::exception_ptr failure_;
   std::condition_variable made_;

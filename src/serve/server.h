@@ -16,15 +16,15 @@ namespace wb::serve {
 
 struct ServerOptions {
   std::string host = "127.0.0.1";
-  int port = 8080;                        // 0: any that is free
-  std::string api_key;                    // empty: none is asked for
-  std::string cors_origin;                // pages of this origin may call; "*": all; empty: none
+  int port = 8080;                         // 0: any that is free
+  std::string api_key;                     // empty: none is asked for
+  std::string cors_origin;                 // pages of this origin may call; "*": all; empty: none
   std::vector<std::string> allowed_hosts;  // names in Host besides those of a loopback address
   std::size_t most_connections = 256;
   std::size_t most_active = 8, most_waiting = 64;  // texts (scheduler.h)
-  std::size_t most_body = 4u << 20;       // bytes of a request's body
+  std::size_t most_body = 4u << 20;                // bytes of a request's body
   VoiceLimits voice;
-  std::chrono::milliseconds time_limit{300'000};   // of a request, waiting included
+  std::chrono::milliseconds time_limit{300'000};  // of a request, waiting included
   std::chrono::milliseconds header_timeout{10'000}, read_timeout{15'000}, write_timeout{30'000},
       idle_timeout{60'000};
   std::chrono::milliseconds grace{10'000};  // for running answers once the server stops

@@ -69,10 +69,9 @@ void check_ids(const ServedModel& model, const std::vector<std::uint32_t>& ids) 
 
 Read read_text(const ServedModel& model, const std::string& text, const char* param) {
   if (model.tokenizer == nullptr) {
-    throw Refusal{400,
-                  fmt::format("{} is served without a tokenizer: send 'prompt' as token ids.",
-                              model.id),
-                  "invalid_request_error", param, "no_tokenizer"};
+    throw Refusal{
+        400, fmt::format("{} is served without a tokenizer: send 'prompt' as token ids.", model.id),
+        "invalid_request_error", param, "no_tokenizer"};
   }
   Read out{{}, text};
   try {
@@ -88,7 +87,8 @@ Read read_text(const ServedModel& model, const std::string& text, const char* pa
 }
 
 Read read_prompt(const ServedModel& model, const Prompt& prompt) {
-  if (const auto* text = std::get_if<std::string>(&prompt)) return read_text(model, *text, "prompt");
+  if (const auto* text = std::get_if<std::string>(&prompt))
+    return read_text(model, *text, "prompt");
   Read out{std::get<std::vector<std::uint32_t>>(prompt), {}};
   check_ids(model, out.tokens);
   if (model.tokenizer) out.text = model.tokenizer->decode(out.tokens);
@@ -112,15 +112,13 @@ Read read_messages(const ServedModel& model, const nlohmann::ordered_json& messa
   return read_text(model, text, "messages");
 }
 
-std::size_t room_for(const Ask& ask, const VoiceLimits& limits,
-                     std::size_t prompt) {
+std::size_t room_for(const Ask& ask, const VoiceLimits& limits, std::size_t prompt) {
   if (prompt >= limits.most_tokens) {
     throw Refusal{400,
                   fmt::format("The prompt has {} tokens; this server takes at most {} with the "
                               "answer.",
                               prompt, limits.most_tokens),
-                  "invalid_request_error",
-                  ask.endpoint == Endpoint::chat ? "messages" : "prompt",
+                  "invalid_request_error", ask.endpoint == Endpoint::chat ? "messages" : "prompt",
                   "context_length_exceeded"};
   }
   const std::size_t room = limits.most_tokens - prompt;
@@ -137,8 +135,8 @@ std::size_t room_for(const Ask& ask, const VoiceLimits& limits,
   return *ask.max_tokens;
 }
 
-void add_texts(const Ask& ask, const VoiceLimits& limits,
-               std::uint64_t seed, const Read& read, std::vector<PlannedText>& out) {
+void add_texts(const Ask& ask, const VoiceLimits& limits, std::uint64_t seed, const Read& read,
+               std::vector<PlannedText>& out) {
   PlannedText text;
   text.prompt = read.tokens;
   text.max_tokens = room_for(ask, limits, read.tokens.size());
@@ -165,8 +163,7 @@ std::variant<std::vector<PlannedText>, Refusal> plan_texts(const ServedModel& mo
     if (ask.endpoint == Endpoint::chat) {
       add_texts(ask, limits, seed, read_messages(model, ask.messages), out);
     } else {
-      for (const Prompt& p : ask.prompts)
-        add_texts(ask, limits, seed, read_prompt(model, p), out);
+      for (const Prompt& p : ask.prompts) add_texts(ask, limits, seed, read_prompt(model, p), out);
     }
     return out;
   } catch (Refusal& refusal) {

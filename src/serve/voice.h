@@ -28,8 +28,8 @@ struct ServedModel {
 };
 
 struct VoiceLimits {
-  std::size_t most_tokens = 4096;        // prompt and answer of one text together
-  std::size_t default_completion = 16;   // max_tokens of /v1/completions, as OpenAI has it
+  std::size_t most_tokens = 4096;       // prompt and answer of one text together
+  std::size_t default_completion = 16;  // max_tokens of /v1/completions, as OpenAI has it
 };
 
 // One text that is asked for: choice i of the answer.

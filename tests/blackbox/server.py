@@ -41,7 +41,7 @@ class Server:
         if connection is None:
             own.close()
         kind = response.headers.get("Content-Type", "")
-        return response.status, response.headers, json.loads(data) if kind == "application/json" else data.decode()
+        return response.status, response.headers, json.loads(data) if kind == "application/json" and data else data.decode()
 
     def complete(self, **body):
         status, _, answer = self.ask("/v1/completions", body)

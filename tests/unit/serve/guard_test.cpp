@@ -91,8 +91,8 @@ TEST(Guard, Bodies) {
   const GuardRules rules;
   RequestHead head = post();
   const std::pair<const char*, int> lengths[] = {
-      {"0", 200},  {"100", 200}, {"101", 413}, {"", 411},   {"-1", 400},
-      {"1e2", 400}, {"0x10", 400}, {"9999999999999999999999", 400}};
+      {"0", 200},  {"100", 200}, {"101", 413},  {"", 411},
+      {"-1", 400}, {"1e2", 400}, {"0x10", 400}, {"9999999999999999999999", 400}};
   for (const auto& [length, wanted] : lengths) {
     head.content_length = length;
     EXPECT_EQ(status(rules, head), wanted) << length;
@@ -122,19 +122,18 @@ TEST(Metrics, PageIsPrometheusText) {
   metrics.first_token(0.3);
   metrics.first_token(1000);
   const std::string page = metrics.page({3, 4}, 5);
-  for (const char* line :
-       {"weightbridge_requests_total{path=\"/v1/completions\",code=\"200\"} 2\n",
-        "weightbridge_requests_total{path=\"other\",code=\"404\"} 1\n",
-        "weightbridge_generated_tokens_total{model=\"a\\\"b\"} 7\n",
-        "weightbridge_texts_running 3\n", "weightbridge_texts_waiting 4\n",
-        "weightbridge_connections 5\n",
-        "# TYPE weightbridge_time_to_first_token_seconds histogram\n",
-        "weightbridge_time_to_first_token_seconds_bucket{le=\"0.025\"} 0\n",
-        "weightbridge_time_to_first_token_seconds_bucket{le=\"0.05\"} 1\n",
-        "weightbridge_time_to_first_token_seconds_bucket{le=\"0.5\"} 2\n",
-        "weightbridge_time_to_first_token_seconds_bucket{le=\"60\"} 2\n",
-        "weightbridge_time_to_first_token_seconds_bucket{le=\"+Inf\"} 3\n",
-        "weightbridge_time_to_first_token_seconds_count 3\n"})
+  for (const char* line : {"weightbridge_requests_total{path=\"/v1/completions\",code=\"200\"} 2\n",
+                           "weightbridge_requests_total{path=\"other\",code=\"404\"} 1\n",
+                           "weightbridge_generated_tokens_total{model=\"a\\\"b\"} 7\n",
+                           "weightbridge_texts_running 3\n", "weightbridge_texts_waiting 4\n",
+                           "weightbridge_connections 5\n",
+                           "# TYPE weightbridge_time_to_first_token_seconds histogram\n",
+                           "weightbridge_time_to_first_token_seconds_bucket{le=\"0.025\"} 0\n",
+                           "weightbridge_time_to_first_token_seconds_bucket{le=\"0.05\"} 1\n",
+                           "weightbridge_time_to_first_token_seconds_bucket{le=\"0.5\"} 2\n",
+                           "weightbridge_time_to_first_token_seconds_bucket{le=\"60\"} 2\n",
+                           "weightbridge_time_to_first_token_seconds_bucket{le=\"+Inf\"} 3\n",
+                           "weightbridge_time_to_first_token_seconds_count 3\n"})
     EXPECT_NE(page.find(line), std::string::npos) << line << page;
 }
 

@@ -83,15 +83,15 @@ TEST(Request, ConversationsInEveryShape) {
           {"role": "user", "content": "", "name": "ann"}],
           "max_completion_tokens": 3, "logprobs": true, "top_logprobs": 2, "tools": [], "tool_choice": "none",
           "response_format": {"type": "text"}})");
-  const nlohmann::ordered_json wanted = {
-      {{"role", "system"}, {"content", "Be brief."}},
-      {{"role", "user"}, {"content", "Good day"}},
-      {{"role", "assistant"}, {"content", "Hello"}},
-      {{"role", "user"}, {"content", ""}}};
+  const nlohmann::ordered_json wanted = {{{"role", "system"}, {"content", "Be brief."}},
+                                         {{"role", "user"}, {"content", "Good day"}},
+                                         {{"role", "assistant"}, {"content", "Hello"}},
+                                         {{"role", "user"}, {"content", ""}}};
   EXPECT_EQ(ask.messages, wanted);
   EXPECT_EQ(ask.max_tokens, 3u);
   EXPECT_EQ(ask.logprobs, 2u);
-  EXPECT_FALSE(chat(R"({"messages": [{"role": "user", "content": "a"}], "logprobs": false})").logprobs);
+  EXPECT_FALSE(
+      chat(R"({"messages": [{"role": "user", "content": "a"}], "logprobs": false})").logprobs);
 }
 
 struct Bad {
@@ -117,7 +117,8 @@ INSTANTIATE_TEST_SUITE_P(
     All, BadRequest,
     ::testing::Values(
         Bad{kText, "", "", "empty"}, Bad{kText, " \n", "", "empty"},
-        Bad{kText, "{\"prompt\": \"a\"", "", "line 1, column"}, Bad{kText, "prompt=a", "", "not JSON"},
+        Bad{kText, "{\"prompt\": \"a\"", "", "line 1, column"},
+        Bad{kText, "prompt=a", "", "not JSON"},
         Bad{kText, "[1]", "", "has to be a JSON object; it is a list of 1"},
         Bad{kText, "{\"prompt\": \"\xff\"}", "", "not JSON"},
         Bad{kText, "{\"prompt\": \"a\"} x", "", "not JSON"},
@@ -126,7 +127,8 @@ INSTANTIATE_TEST_SUITE_P(
         Bad{kText, R"({"a": [[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]]})", "", "18 deep"},
         Bad{kText, "{}", "prompt", "'prompt' is missing"},
         Bad{kText, R"({"prompt": null})", "prompt", "'prompt' is missing"},
-        Bad{kText, R"({"prompt": 5})", "prompt", "a list of token ids, or a list of such lists; it is 5"},
+        Bad{kText, R"({"prompt": 5})", "prompt",
+            "a list of token ids, or a list of such lists; it is 5"},
         Bad{kText, R"({"prompt": []})", "prompt", "it is a list of 0"},
         Bad{kText, R"({"prompt": [{}]})", "prompt", "it is an object"},
         Bad{kText, R"({"prompt": ["a", 1]})", "prompt[1]", "a string; it is 1"},
@@ -136,7 +138,8 @@ INSTANTIATE_TEST_SUITE_P(
         Bad{kText, R"({"prompt": "a", "max_tokens": 0})", "max_tokens", "1 or more; it is 0"},
         Bad{kText, R"({"prompt": "a", "max_tokens": 1.5})", "max_tokens", "it is 1.5"},
         Bad{kText, R"({"prompt": "a", "max_tokens": "9"})", "max_tokens", "it is \"9\""},
-        Bad{kText, R"({"prompt": "a", "temperature": -0.1})", "temperature", "from 0 to 100; it is -0.1"},
+        Bad{kText, R"({"prompt": "a", "temperature": -0.1})", "temperature",
+            "from 0 to 100; it is -0.1"},
         Bad{kText, R"({"prompt": "a", "temperature": "hot"})", "temperature", "a number"},
         Bad{kText, R"({"prompt": "a", "top_p": 0})", "top_p", "above 0 and at most 1; it is 0"},
         Bad{kText, R"({"prompt": "a", "min_p": 1.5})", "min_p", "from 0 to 1"},
@@ -148,15 +151,18 @@ INSTANTIATE_TEST_SUITE_P(
         Bad{kText, R"({"prompt": "a", "n": 0})", "n", "from 1 to 16"},
         Bad{kText, R"({"prompt": ["a", "b", "c"], "n": 6})", "prompt", "18 texts; at most 16"},
         Bad{kText, R"({"prompt": "a", "stream": 1})", "stream", "true or false; it is 1"},
-        Bad{kText, R"({"prompt": "a", "stream_options": {}})", "stream_options", "\"stream\": true"},
-        Bad{kText, R"({"prompt": "a", "stream": true, "stream_options": {"x": 1}})", "stream_options.x",
-            "not known"},
+        Bad{kText, R"({"prompt": "a", "stream_options": {}})", "stream_options",
+            "\"stream\": true"},
+        Bad{kText, R"({"prompt": "a", "stream": true, "stream_options": {"x": 1}})",
+            "stream_options.x", "not known"},
         Bad{kText, R"({"prompt": "a", "logprobs": true})", "logprobs", "from 0 to 20"},
         Bad{kText, R"({"prompt": "a", "logprobs": 1, "echo": true})", "logprobs", "one of the two"},
-        Bad{kText, R"({"prompt": "a", "presence_penalty": 0.5})", "presence_penalty", "not supported"},
+        Bad{kText, R"({"prompt": "a", "presence_penalty": 0.5})", "presence_penalty",
+            "not supported"},
         Bad{kText, R"({"prompt": "a", "suffix": "b"})", "suffix", "not supported"},
         Bad{kText, R"({"prompt": "a", "best_of": 3})", "best_of", "not supported"},
-        Bad{kText, R"({"prompt": "a", "temprature": 1})", "temprature", "\"temprature\" is not known"},
+        Bad{kText, R"({"prompt": "a", "temprature": 1})", "temprature",
+            "\"temprature\" is not known"},
         Bad{kText, R"({"prompt": "a", "messages": []})", "messages", "not known"},
         Bad{kText, R"({"prompt": "a", "model": 1})", "model", "a string; it is 1"},
         Bad{kChat, R"({"prompt": "a"})", "prompt", "not known"},
@@ -164,10 +170,13 @@ INSTANTIATE_TEST_SUITE_P(
         Bad{kChat, R"({"messages": ["a"]})", "messages[0]", "an object with role and content"},
         Bad{kChat, R"({"messages": [{"content": "a"}]})", "messages[0].role", "missing"},
         Bad{kChat, R"({"messages": [{"role": "user"}]})", "messages[0].content", "missing"},
-        Bad{kChat, R"({"messages": [{"role": "user", "content": "a"}, {"role": "king", "content": "a"}]})",
+        Bad{kChat,
+            R"({"messages": [{"role": "user", "content": "a"}, {"role": "king", "content": "a"}]})",
             "messages[1].role", "it is \"king\""},
-        Bad{kChat, R"({"messages": [{"role": "tool", "content": "a"}]})", "messages[0].role", "no tools"},
-        Bad{kChat, R"({"messages": [{"role": "user", "content": 1}]})", "messages[0].content", "it is 1"},
+        Bad{kChat, R"({"messages": [{"role": "tool", "content": "a"}]})", "messages[0].role",
+            "no tools"},
+        Bad{kChat, R"({"messages": [{"role": "user", "content": 1}]})", "messages[0].content",
+            "it is 1"},
         Bad{kChat, R"({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]})",
             "messages[0].content[0].type", "text alone"},
         Bad{kChat, R"({"messages": [{"role": "user", "content": [{"type": "text"}]}]})",
@@ -178,7 +187,8 @@ INSTANTIATE_TEST_SUITE_P(
             "not supported"},
         Bad{kChat, R"({"messages": [{"role": "user", "content": "a"}], "top_logprobs": 2})",
             "top_logprobs", "\"logprobs\": true"},
-        Bad{kChat, R"({"messages": [{"role": "user", "content": "a"}], "max_tokens": 1, "max_completion_tokens": 2})",
+        Bad{kChat,
+            R"({"messages": [{"role": "user", "content": "a"}], "max_tokens": 1, "max_completion_tokens": 2})",
             "max_completion_tokens", "differ"}));
 
 TEST(Request, BoundsAreTheCallers) {
@@ -191,7 +201,8 @@ TEST(Request, BoundsAreTheCallers) {
   EXPECT_EQ(refused(kChat, R"({"messages": [1, 2]})", limits).param, "messages");
   std::string many = "{";
   for (int i = 0; i < 300; ++i) many += "\"f" + std::to_string(i) + "\": 1, ";
-  EXPECT_THAT(refused(kText, many + "\"prompt\": \"a\"}").message, HasSubstr("more than 256 fields"));
+  EXPECT_THAT(refused(kText, many + "\"prompt\": \"a\"}").message,
+              HasSubstr("more than 256 fields"));
 }
 
 TEST(Request, MeansNothingByBytesCutOffAnywhere) {
