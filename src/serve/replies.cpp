@@ -12,7 +12,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-// How long at most it takes to see that a client has gone while nothing is being made for it.
+// How often it is looked whether the client is still there.
 constexpr auto kLook = 50ms;
 // Events that are written together where they are there already.
 constexpr std::size_t kTogether = 32;
@@ -61,16 +61,20 @@ class Reply {
   Reply& operator=(const Reply&) = delete;
 
   bool left() const { return left_; }
-  // The next event; `waiting` only where the client has gone.
+  // The next event; `waiting` only where the client has gone, which is looked for whether or not
+  // there is anything to give it.
   Job::State next(JobEvent& event) {
     while (true) {
       const Job::State state = job_->next(event, kLook);
+      if (const auto now = std::chrono::steady_clock::now(); now >= look_) {
+        look_ = now + kLook;
+        if (Connection::current()->gone()) return leave();
+      }
       if (state == Job::State::event && event.made.token && !begun_) {
         begun_ = true;
         metrics_.first_token(seconds_since(arrived_));
       }
       if (state != Job::State::waiting) return state;
-      if (Connection::current()->gone()) return leave();
     }
   }
 
@@ -154,6 +158,7 @@ class Reply {
   Metrics& metrics_;
   Answer answer_;
   const SteadyTime arrived_;
+  SteadyTime look_{};
   JobEvent first_;
   bool begun_ = false, opened_ = false, left_ = false;
 };

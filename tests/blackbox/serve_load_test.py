@@ -62,6 +62,8 @@ class Load(unittest.TestCase):
         body = self.body(rng, True)
         connection.request("POST", "/v1/completions", json.dumps(body), {"Content-Type": "application/json"})
         response = connection.getresponse()
+        if response.status != 200:
+            return "%d: %s" % (response.status, response.read())
         choices = []
         while True:
             line = response.readline()
@@ -77,10 +79,10 @@ class Load(unittest.TestCase):
 
     def vanish(self, server, rng):
         """Asks for much and leaves: before the answer, in its middle, or half way through asking."""
-        body = json.dumps({**self.body(rng, rng.random() < 0.7), "max_tokens": 4000}).encode()
+        how = rng.randrange(3)
+        body = json.dumps({**self.body(rng, how == 2 or rng.random() < 0.7), "max_tokens": 4000}).encode()
         head = b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(body)
         with socket.create_connection(("127.0.0.1", server.port), timeout=30) as s:
-            how = rng.randrange(3)
             s.sendall(head + (body if how else body[:20]))
             if how == 2:
                 s.recv(100)
@@ -110,6 +112,7 @@ class Load(unittest.TestCase):
                     fault = self.plain(server, rng, connection)
             except (OSError, http.client.HTTPException, ValueError) as error:
                 fault = "%s: %s" % (type(error).__name__, error)
+                connection.close()
                 connection = server.connect()
             if fault:
                 faults.append(fault)
@@ -132,7 +135,7 @@ class Load(unittest.TestCase):
 
     def test_nothing_is_lost_and_nothing_stays(self):
         with Server() as server:
-            self.assertEqual(self.storm(server, CONNECTIONS * 2), [])  # to a steady state
+            self.assertEqual(self.storm(server, REQUESTS // 4), [])  # to a steady state
             self.assertTrue(server.settles(lambda: self.quiet(server)))
             files, threads, memory = server.holds()
             begin = time.monotonic()
@@ -144,7 +147,7 @@ class Load(unittest.TestCase):
             after = server.holds()[2]
             print("%d requests in %.1f s; KiB before and after: %d, %d" % (REQUESTS, seconds, memory, after))
             if not SANITIZED:  # which keep freed memory on purpose
-                self.assertLess(after, memory * 1.15 + 8192, "memory stays")
+                self.assertLess(after, memory * 1.1 + 4096, "memory stays")
             self.assertGreater(server.metric("weightbridge_clients_left_total"), REQUESTS // 40)
             self.assertEqual(server.stop(), 0)
             self.assertEqual(server.errors, "")

@@ -309,6 +309,23 @@ class Limits(unittest.TestCase):
             self.assertLess(time.monotonic() - begin, 5)
             self.assertTrue(server.settles(lambda: server.metric("weightbridge_clients_left_total") == 2))
 
+    def test_a_client_that_does_not_read_pauses_its_text_alone(self):
+        with Server("--max-context", "200000", "--write-timeout", "3", "--no-speculation") as server:
+            slow = socket.socket()
+            slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            slow.connect(("127.0.0.1", server.port))
+            body = json.dumps({"prompt": PROMPT, "max_tokens": 100000, "stream": True, "logprobs": 20}).encode()
+            slow.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+            self.assertTrue(server.settles(lambda: server.metric("weightbridge_texts_running") == 1))
+            time.sleep(1.5)
+            self.assertEqual(server.complete(prompt=PROMPT, max_tokens=50)["usage"]["completion_tokens"], 50)
+            # It takes nothing for three seconds: then it is let go, with no more made than buffers hold
+            # (some 128 KiB here and what the two ends of the socket keep; an event has over 800 bytes).
+            self.assertTrue(server.settles(lambda: server.metric("weightbridge_texts_running") == 0))
+            made = server.metric('weightbridge_generated_tokens_total{model="tiny-deepseek"}') - 50
+            self.assertLess(made, 600)
+            slow.close()
+
     def test_time_limit(self):
         with Server("--time-limit", "0.5", "--max-context", "200000") as server:
             found = server.complete(prompt=PROMPT, max_tokens=100000)["choices"][0]
@@ -408,6 +425,27 @@ class Beside(ProgramTest):
             self.assertEqual(one["logprobs"], two["logprobs"], "an exact conversion computes the same")
         error = self.fail_with(2, "usage", "serve", TINY, "--beside", TINY)
         self.assertIn("one name", error["sentence"])
+
+    def test_a_chat_template(self):
+        model = self.dir / "model" / "tiny.pt"
+        model.parent.mkdir()
+        model.write_bytes(TINY.read_bytes())
+        (model.parent / "tokenizer.json").write_bytes((TINY.parent / "tokenizer.json").read_bytes())
+        (model.parent / "tokenizer_config.json").write_text(json.dumps({"eos_token": "%", "chat_template":
+            "{% for m in messages %}{% if m.role == 'system' and loop.index > 1 %}{{ raise_exception('late system') }}"
+            "{% endif %}[{{ m.role }}] {{ m.content }}\n{% endfor %}{% if add_generation_prompt %}[assistant]{% endif %}"}))
+        wanted = generated("[system] Be\n[user] In the\n[assistant]", "--max-tokens", "30", "--stop", "%", model=model)
+        with Server(model=model) as server:
+            self.assertTrue(server.ask("/v1/models")[2]["data"][0]["chat_template"])
+            messages = [{"role": "developer", "content": "Be"}, {"role": "user", "content": "In the"}]
+            body = {"messages": messages, "temperature": 0, "max_tokens": 30}
+            status, _, found = server.ask("/v1/chat/completions", body)
+            self.assertEqual(status, 200, found)
+            self.assertEqual(found["choices"][0]["message"]["content"], wanted["text"])
+            self.assertEqual(found["usage"]["prompt_tokens"], wanted["prompt_tokens"])
+            status, _, found = server.ask("/v1/chat/completions", {**body, "messages": messages[::-1]})
+            self.assertEqual((status, found["error"]["code"]), (400, "chat_template"))
+            self.assertIn("late system", found["error"]["message"])
 
     def test_without_a_tokenizer_tokens_come_and_go(self):
         model = self.dir / "alone.pt"

@@ -17,7 +17,7 @@ class Server:
         self.process = subprocess.Popen(
             [PROGRAM, "serve", str(model), "--port", "0", "--json", *map(str, arguments)], stdout=subprocess.PIPE,
             stderr=subprocess.PIPE, encoding="utf-8", env={**os.environ, **(environment or {})})
-        self.said = ""
+        self.said, self.connections = "", []
         while not self.said.endswith("}\n") or self.said.count("{") != self.said.count("}"):
             line = self.process.stdout.readline()
             if not line:
@@ -27,11 +27,13 @@ class Server:
         self.port = self.facts["port"]
 
     def connect(self, timeout=60):
-        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
+        self.connections.append(connection)
+        return connection
 
     def ask(self, path, body=None, method=None, headers=None, connection=None):
         """(status, headers, parsed JSON or text). `body`: an object, or bytes as they are."""
-        own = connection or self.connect()
+        own = connection or http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         if body is not None and not isinstance(body, (bytes, str)):
             body = json.dumps(body)
         own.request(method or ("GET" if body is None else "POST"), path, body,
@@ -82,12 +84,19 @@ class Server:
         """The exit code; what was written to stderr is in self.errors."""
         if self.process.poll() is None:
             self.process.send_signal(signal_number)
+        if not self.process.stdout.closed:
+            self.collect(timeout)
+        return self.process.returncode
+
+    def collect(self, timeout):
         try:
             _, self.errors = self.process.communicate(timeout=timeout)
         except subprocess.TimeoutExpired:
             self.process.kill()
             raise
-        return self.process.returncode
+        finally:
+            for connection in self.connections:
+                connection.close()
 
     def __enter__(self):
         return self
