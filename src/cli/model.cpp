@@ -120,6 +120,20 @@ LoadedModel load_any(const SourceFlags& flags, MlxReader reader) {
   return out;
 }
 
+void settings_from_manifest(SourceFlags& flags, const nlohmann::json& manifest,
+                            std::vector<std::string>& remarks) {
+  if (!flags.settings.empty() || !manifest.contains("settings") || !manifest["settings"].is_array())
+    return;
+  for (const auto& s : manifest["settings"]) {
+    if (!s.is_object() || s.value("origin", "") != "--set" || !s.contains("key") ||
+        !s["key"].is_string())
+      continue;
+    flags.settings.push_back(s["key"].get<std::string>() + "=" +
+                             plain(s.value("value", nlohmann::json())));
+    remarks.push_back("As in the folder's weightbridge.json: --set " + flags.settings.back());
+  }
+}
+
 MlxReader reader_from_name(const std::string& name) {
   if (name == "mlx-lm") return MlxReader::mlx_lm;
   if (name == "swift") return MlxReader::swift;

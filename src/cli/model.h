@@ -29,6 +29,11 @@ LoadedModel load_any(const SourceFlags& flags, MlxReader reader = MlxReader::mlx
 // class; else as load_any().
 LoadedModel load_source(const SourceFlags& flags, MlxReader reader = MlxReader::mlx_lm);
 
+// Settings that a folder was converted with, from its manifest, into the flags of its source where
+// the user gives none; says so in `remarks`.
+void settings_from_manifest(SourceFlags& flags, const nlohmann::json& manifest,
+                            std::vector<std::string>& remarks);
+
 // "mlx-lm" or "swift".
 MlxReader reader_from_name(const std::string& name);
 

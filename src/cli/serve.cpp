@@ -140,14 +140,29 @@ class Signals {
   std::thread thread_;
 };
 
+// The model, and the one beside it. What a folder was converted with holds for its source too.
+std::vector<Loaded> load_all(const Flags& flags, std::vector<SourceFlags>& sources) {
+  std::vector<Loaded> out;
+  for (const SourceFlags& s : sources) out.push_back(load(flags, s));
+  for (std::size_t i = 0; i < out.size() && out.size() > 1; ++i) {
+    const std::size_t other = 1 - i;
+    if (!out[i].model.is_folder || out[other].model.is_folder) continue;
+    std::vector<std::string> remarks;
+    settings_from_manifest(sources[other], out[i].model.manifest, remarks);
+    if (remarks.empty()) continue;
+    for (const std::string& r : remarks) remark(r);
+    out[other] = load(flags, sources[other]);
+  }
+  return out;
+}
+
 int serve_models(const Flags& flags, bool json) {
   std::vector<SourceFlags> sources = {flags.source};
   if (!flags.beside.empty()) {
     sources.push_back(flags.source);
     sources.back().path = flags.beside;
   }
-  std::vector<Loaded> loaded;
-  for (const SourceFlags& s : sources) loaded.push_back(load(flags, s));
+  std::vector<Loaded> loaded = load_all(flags, sources);
   // Before the engines make threads. A signal that comes before there is a server is not lost.
   Signals signals;
   for (Loaded& l : loaded) {

@@ -15,21 +15,6 @@ namespace wb::cli {
 
 namespace {
 
-// Settings that the folder was converted with, where the user gives none of his own.
-void settings_from_manifest(SourceFlags& flags, const nlohmann::json& manifest,
-                            std::vector<std::string>& remarks) {
-  if (!flags.settings.empty() || !manifest.contains("settings") || !manifest["settings"].is_array())
-    return;
-  for (const auto& s : manifest["settings"]) {
-    if (!s.is_object() || s.value("origin", "") != "--set" || !s.contains("key") ||
-        !s["key"].is_string())
-      continue;
-    flags.settings.push_back(s["key"].get<std::string>() + "=" +
-                             plain(s.value("value", nlohmann::json())));
-    remarks.push_back("As in the folder's weightbridge.json: --set " + flags.settings.back());
-  }
-}
-
 double roundoff(DType dtype) {
   switch (dtype) {
     case DType::F16:

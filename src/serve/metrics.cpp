@@ -89,7 +89,8 @@ std::string Metrics::page(const SchedulerCounts& now, std::size_t connections) c
   }
   out += head("weightbridge_prompt_tokens_total", "counter", "Tokens of prompts.");
   out += by_model("weightbridge_prompt_tokens_total", prompt_tokens_);
-  out += head("weightbridge_generated_tokens_total", "counter", "Tokens that were made.");
+  out +=
+      head("weightbridge_generated_tokens_total", "counter", "Tokens that were given to clients.");
   out += by_model("weightbridge_generated_tokens_total", made_tokens_);
   out += head("weightbridge_clients_left_total", "counter",
               "Answers given up because the client was gone.");

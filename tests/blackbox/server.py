@@ -71,6 +71,11 @@ class Server:
         value = {line.split(":")[0]: line.split()[1] for line in status.splitlines() if len(line.split()) > 1}
         return len(os.listdir(place / "fd")), int(value["Threads"]), int(value["VmRSS"])
 
+    def worked(self):
+        """Seconds of processor time so far."""
+        fields = (pathlib.Path("/proc") / str(self.process.pid) / "stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def settles(self, wanted, seconds=20):
         """Whether wanted() comes to hold."""
         end = time.monotonic() + seconds
