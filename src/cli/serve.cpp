@@ -115,22 +115,24 @@ void say(const serve::Server& server, const serve::ServerOptions& options,
 }
 
 // SIGINT and SIGTERM are blocked in every thread made from here on, and taken by one of ours: the
-// first stops the server, a second ends running answers at once.
+// first stops the server, a second ends running answers at once. SIGUSR1 ends that thread.
 class Signals {
  public:
   Signals() {
     sigemptyset(&set_);
-    for (const int s : {SIGINT, SIGTERM}) sigaddset(&set_, s);
+    for (const int s : {SIGINT, SIGTERM, SIGUSR1}) sigaddset(&set_, s);
     pthread_sigmask(SIG_BLOCK, &set_, nullptr);
   }
   void stop_on_signal(serve::Server& server) {
     thread_ = std::thread([this, &server] {
-      for (int got = 0; sigwait(&set_, &got) == 0 && !done_;) server.stop();
+      for (int got = 0; sigwait(&set_, &got) == 0 && !done_;) {
+        if (got != SIGUSR1) server.stop();
+      }
     });
   }
   void end() {
     done_ = true;
-    pthread_kill(thread_.native_handle(), SIGTERM);
+    pthread_kill(thread_.native_handle(), SIGUSR1);
     thread_.join();
   }
 

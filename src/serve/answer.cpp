@@ -140,7 +140,7 @@ std::string Answer::document() const {
 }
 
 // `content`: the choice without index and reason.
-Json Answer::chunk_of(std::size_t index, Json content, const char* finish) const {
+Json Answer::chunk_of(std::size_t index, const Json& content, const char* finish) const {
   Json choice = {{"index", index}};
   choice.update(content);
   if (!choice.contains("logprobs")) choice["logprobs"] = nullptr;

@@ -50,7 +50,7 @@ class Answer {
   Json usage() const;
   std::string token_text(std::uint32_t token) const;
   void add_scores(const MadeToken& made, std::size_t offset, Json& logprobs) const;
-  Json chunk_of(std::size_t index, Json content, const char* finish) const;
+  Json chunk_of(std::size_t index, const Json& content, const char* finish) const;
 
   const ServedModel& model_;
   const Ask& ask_;

@@ -319,7 +319,7 @@ bool asks_nothing(std::string_view name, const Json& value, const Ask& ask) {
   if (name == "response_format") return value == Json{{"type", "text"}};
   if (name == "modalities") return value == Json::array({"text"});
   if (name == "logit_bias" || name == "tools" || name == "functions") return value.empty();
-  if (name == "suffix") return value == "";
+  if (name == "suffix") return value.is_string() && value.get_ref<const std::string&>().empty();
   return false;
 }
 
