@@ -73,7 +73,7 @@ class Load(unittest.TestCase):
                 response.read()
                 return self.check(body, choices)
             if not line:
-                return "the stream of %s broke off" % body
+                return "the stream of %s broke off after %s" % (body, choices[-1:])
             if line.startswith(b"data: "):
                 choices.append(json.loads(line[6:])["choices"][0])
 
@@ -94,7 +94,7 @@ class Load(unittest.TestCase):
 
     def client(self, server, number, jobs, faults):
         rng = random.Random(number)
-        connection = server.connect()
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
         while True:
             try:
                 jobs.get_nowait()
@@ -113,7 +113,7 @@ class Load(unittest.TestCase):
             except (OSError, http.client.HTTPException, ValueError) as error:
                 fault = "%s: %s" % (type(error).__name__, error)
                 connection.close()
-                connection = server.connect()
+                connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
             if fault:
                 faults.append(fault)
         connection.close()
