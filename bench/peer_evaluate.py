@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """The peer of evaluate.cpp: the reference layout's whole-sequence forward pass in PyTorch, as
-docs/mappings.md and the recipe describe it, experts evaluated in groups (not token by token).
+docs/mappings.md and the recipe describe it, experts evaluated in groups, or one token at a time.
 
-    peer_evaluate.py CHECKPOINT TOKENS ROUNDS [TOP_K]
+    peer_evaluate.py CHECKPOINT TOKENS ROUNDS [TOP_K [each]]
 
 Prints one line for each round: tokens per second. The same tokens as evaluate.cpp."""
 import sys
@@ -47,10 +47,15 @@ def swiglu(w, p, x):
     return part("down_proj", silu(part("gate_proj", x)) * part("up_proj", x))
 
 
-def mixture(w, p, x, k):
+def mixture(w, p, x, k, each):
     values, chosen = (linear(x, w[p + "router.weight"]) + w[p + "expert_bias"]).topk(k, -1)
     weights = values.softmax(-1)
     y = swiglu(w, p + "shared_expert.", x) if p + "shared_expert.up_proj.weight" in w else torch.zeros_like(x)
+    if each:
+        for t in range(len(x)):
+            for weight, e in zip(weights[t], chosen[t].tolist()):
+                y[t] += weight * swiglu(w, f"{p}experts.{e}.", x[t])
+        return y
     for e in range(w[p + "router.weight"].shape[0]):
         rows, place = (chosen == e).nonzero(as_tuple=True)
         if len(rows):
@@ -58,13 +63,13 @@ def mixture(w, p, x, k):
     return y
 
 
-def forward(w, tokens, k):
+def forward(w, tokens, k, each=False):
     x = w["wte.weight"][tokens] + w["wpe.weight"][:len(tokens)]
     layer = 0
     while f"h.{layer}.ln_1.weight" in w:
         p = f"h.{layer}."
         x = x + attention(w, p + "attn.", rms(x, w[p + "ln_1.weight"]))
-        x = x + mixture(w, p + "mlp.", rms(x, w[p + "ln_2.weight"]), k)
+        x = x + mixture(w, p + "mlp.", rms(x, w[p + "ln_2.weight"]), k, each)
         layer += 1
     return linear(rms(x, w["ln_f.weight"]), w["lm_head.weight"])
 
@@ -72,14 +77,15 @@ def forward(w, tokens, k):
 def main():
     path, count, rounds = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
     k = int(sys.argv[4]) if len(sys.argv) > 4 else 2
+    each = sys.argv[5:] == ["each"]
     w = torch.load(path, map_location="cpu")
     vocab = w["wte.weight"].shape[0]
     tokens = torch.tensor([(i * 7919 + 13) % vocab for i in range(count)])
     with torch.no_grad():
-        forward(w, tokens, k)
+        forward(w, tokens, k, each)
         for _ in range(rounds):
             start = time.perf_counter()
-            forward(w, tokens, k)
+            forward(w, tokens, k, each)
             print(f"{count / (time.perf_counter() - start):.1f}", flush=True)
 
 

@@ -77,36 +77,42 @@ Row bench_prompt(engine::Engine& engine, std::size_t n, unsigned repeat, double 
   return {fmt::format("prompt {}", n), count / median(seconds), count * peak / work};
 }
 
-// Memory and decoding take turns, because what memory gives changes with what else runs.
-Row bench_decode(engine::Engine& engine, std::size_t n, std::size_t context, unsigned repeat) {
+// Memory and decoding take turns of some milliseconds, and the medians of both count, because what
+// memory gives changes with what else runs.
+Row bench_decode(engine::Engine& engine, engine::ReadBandwidth& memory, std::size_t n,
+                 std::size_t context, unsigned repeat) {
+  constexpr std::size_t kTurn = 16;  // tokens
   check_length(engine, context + n);
   const auto tokens = some_tokens(context + n, engine.spec().vocab_size);
   std::vector<double> seconds, bandwidth;
   for (unsigned i = 0; i <= repeat; ++i) {
-    bandwidth.push_back(engine::read_bandwidth(engine.threads()));
     engine::Sequence sequence;
     if (context > 0) engine.feed(sequence, std::span(tokens).first(context));
-    const double begin = now();
     for (std::size_t t = context; t < tokens.size(); ++t) {
+      if ((t - context) % kTurn == 0) bandwidth.push_back(memory.pass());
+      const double begin = now();
       engine.feed(sequence, std::span(tokens).subspan(t, 1));
+      if (i > 0) seconds.push_back(now() - begin);  // the first warms up
     }
-    if (i > 0) seconds.push_back(now() - begin);
   }
   std::string test = fmt::format("decode {}", n);
   if (context > 0) test += fmt::format(" at {}", context);
-  return {test, static_cast<double>(n) / median(seconds),
+  return {test, 1.0 / median(seconds),
           median(bandwidth) / static_cast<double>(engine.bytes_per_token())};
 }
 
 int bench(const Flags& flags, bool json) {
   const LoadedModel loaded = load_source(flags.source);
   engine::Engine engine(loaded.model, {.threads = flags.threads});
-  const double bandwidth = engine::read_bandwidth(engine.threads());
+  engine::ReadBandwidth memory(engine.threads());
+  std::vector<double> passes;
+  for (int i = 0; i < 7; ++i) passes.push_back(memory.pass());
+  const double bandwidth = median(passes);
   const double peak = engine::product_peak(engine.threads());
   std::vector<Row> rows;
   for (std::size_t n : flags.prompts) rows.push_back(bench_prompt(engine, n, flags.repeat, peak));
   for (std::size_t n : flags.decodes) {
-    rows.push_back(bench_decode(engine, n, flags.context, flags.repeat));
+    rows.push_back(bench_decode(engine, memory, n, flags.context, flags.repeat));
   }
   if (json) {
     Json out = {{"parameters", engine.parameters()},

@@ -32,6 +32,12 @@ void append(Floats& to, const float* rows, std::size_t n) {
 
 }  // namespace
 
+std::size_t LayerState::room() const {
+  if (size == 0) return 0;
+  const Floats& any = latent.empty() ? v : latent;
+  return any.capacity() / (any.size() / size);
+}
+
 void LayerState::truncate(std::size_t to) {
   WB_CHECK(to <= size);
   for (Floats* f : {&latent, &k_rope, &k, &v}) {
@@ -223,16 +229,30 @@ void Runner::absorbed_heads(const Layer& l, const LayerState& state, std::size_t
   }
 }
 
+// For every thread, because any may run any task; so that a token allocates only when its sequence
+// does.
+void Runner::reserve_heads(std::size_t scores, std::size_t part, std::size_t in_latent) {
+  for (HeadBuffers& b : heads_) {
+    sized(b.scores, scores);
+    sized(b.part, part);
+    sized(b.in_latent, in_latent);
+  }
+}
+
 void Runner::absorbed(const Layer& l, const LayerState& state, std::size_t n) {
   const std::size_t tasks = (d_.heads + kHeadsAtOnce - 1) / kHeadsAtOnce;
+  const std::size_t scores = n * kHeadsAtOnce * state.room();
+  reserve_heads(scores, std::max(scores, l.values().out()), n * kHeadsAtOnce * d_.latent);
   pool_.run(tasks, [&](std::size_t t, unsigned worker) {
     const std::size_t h0 = t * kHeadsAtOnce, h1 = std::min(h0 + kHeadsAtOnce, d_.heads);
     absorbed_heads(l, state, n, h0, h1, heads_[worker]);
   });
 }
 
-void Runner::expanded(const float* k, const float* v, std::size_t size, std::size_t n) {
+void Runner::expanded(const float* k, const float* v, std::size_t size, std::size_t room,
+                      std::size_t n) {
   const std::size_t blocks = (n + kQueryRows - 1) / kQueryRows;
+  reserve_heads(std::min(kQueryRows, n) * room, 0, 0);
   pool_.run(blocks * d_.heads, [&](std::size_t task, unsigned worker) {
     const std::size_t h = task % d_.heads, kv = d_.kv_of(h);
     const std::size_t r0 = task / d_.heads * kQueryRows, rows = std::min(kQueryRows, n - r0);
@@ -275,12 +295,12 @@ void Runner::attention(const Layer& l, LayerState& state, const float* x, std::s
   extend(l, state, n);
   sized(mixed_, n * d_.heads * d_.value);
   if (state.latent.empty()) {
-    expanded(state.k.data(), state.v.data(), state.size, n);
+    expanded(state.k.data(), state.v.data(), state.size, state.room(), n);
   } else if (n <= kFewVectors) {
     absorbed(l, state, n);
   } else {
     expand(l, state);
-    expanded(keys_.data(), values_.data(), state.size, n);
+    expanded(keys_.data(), values_.data(), state.size, state.size, n);
   }
   products_.add({.w = &l.o, .x = mixed_.data(), .n = n, .y = sized(out_, n * d_.hidden)});
   products_.run();

@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "engine/runner.h"
+#include "ops/simd.h"
 
 namespace wb::engine {
 
@@ -17,6 +18,14 @@ Runner::Runner(const Weights& weights, unsigned threads)
   d_ = {spec_.hidden_size,  a.num_attention_heads, spec_.kv_heads(), spec_.rope_key_heads(),
         a.qk_nope_head_dim, a.qk_rope_head_dim,    a.v_head_dim,     a.kv_lora_rank};
   heads_.resize(pool_.size());
+  if (d_.latent == 0) return;
+  // Grows the threads' inputs to what any layer needs.
+  const Floats zeros(d_.latent);
+  const auto grow = [&](const Layer& l) {
+    for (HeadBuffers& b : heads_) ops::prepare(l.values().packed, zeros.data(), b.input);
+  };
+  for (const Layer& l : weights.layers) grow(l);
+  for (const NextHead& m : weights.next) grow(m.block);
 }
 
 void Runner::norm(const Norm& norm, const float* x, float* y, std::size_t rows) const {
@@ -37,9 +46,9 @@ void Runner::run_block(const Layer& layer, LayerState& state, float* h, std::siz
     return normed_.data();
   };
   attention(layer, state, normed(layer.attn_norm), n);
-  for (std::size_t i = 0; i < size; ++i) h[i] += out_[i];
+  ops::simd_add_to(h, out_.data(), size);
   feed_forward(layer, normed(layer.mlp_norm), n);
-  for (std::size_t i = 0; i < size; ++i) h[i] += out_[i];
+  ops::simd_add_to(h, out_.data(), size);
 }
 
 // --- sequences ---

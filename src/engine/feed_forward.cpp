@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "engine/runner.h"
+#include "ops/simd.h"
 
 namespace wb::engine {
 
@@ -12,20 +13,6 @@ namespace {
 
 // Multiplications of the router beyond which its experts are shared out.
 constexpr std::size_t kThreadWork = std::size_t{1} << 18;
-
-// In f64: a choice is a discontinuity, so it should not hang on rounding of our own. Eight sums,
-// so that additions need not wait for each other.
-double dot(const float* w, const float* x, std::size_t n) {
-  double s[8] = {};
-  std::size_t i = 0;
-  for (; i + 8 <= n; i += 8) {
-    for (std::size_t j = 0; j < 8; ++j) {
-      s[j] += static_cast<double>(w[i + j]) * static_cast<double>(x[i + j]);
-    }
-  }
-  for (; i < n; ++i) s[0] += static_cast<double>(w[i]) * static_cast<double>(x[i]);
-  return ((s[0] + s[1]) + (s[2] + s[3])) + ((s[4] + s[5]) + (s[6] + s[7]));
-}
 
 }  // namespace
 
@@ -37,7 +24,9 @@ void Runner::choose(const Layer& l, const float* x, std::size_t n) {
   auto body = [&](std::size_t i, unsigned) {
     const std::size_t e = i % experts, t = i / experts;
     const double bias = l.router_bias.empty() ? 0.0 : static_cast<double>(l.router_bias[e]);
-    logits_[i] = bias + dot(l.router.data() + e * d_.hidden, x + t * d_.hidden, d_.hidden);
+    // In f64: a choice is a discontinuity, so it should not hang on rounding of our own.
+    logits_[i] =
+        bias + ops::simd_wide_dot(l.router.data() + e * d_.hidden, x + t * d_.hidden, d_.hidden);
   };
   if (n * experts * d_.hidden < kThreadWork) {
     for (std::size_t i = 0; i < n * experts; ++i) body(i, 0);
@@ -46,7 +35,7 @@ void Runner::choose(const Layer& l, const float* x, std::size_t n) {
   }
   for (std::size_t t = 0; t < n; ++t) {
     ops::route(l.route, std::span(logits_).subspan(t * experts, experts), chosen_.data() + t * k,
-               chosen_weights_.data() + t * k);
+               chosen_weights_.data() + t * k, route_work_);
   }
 }
 
@@ -56,14 +45,15 @@ void Runner::gather(const Layer& l, const float* x, std::size_t n) {
   for (std::size_t s = 0; s < n * k; ++s) ++first_[chosen_[s] + 1];
   for (std::size_t e = 0; e < l.experts.size(); ++e) first_[e + 1] += first_[e];
   place_.resize(std::max(place_.size(), n * k));
-  float* rows = sized(gathered_, n * k * d_.hidden);
-  for (std::size_t s = 0; s < n * k; ++s) {
-    // Rows of one expert in the order of tokens; first_ is put back below.
-    place_[s] = first_[chosen_[s]]++;
-    std::copy_n(x + s / k * d_.hidden, d_.hidden, rows + place_[s] * d_.hidden);
-  }
+  // Rows of one expert in the order of tokens; first_ is put back below.
+  for (std::size_t s = 0; s < n * k; ++s) place_[s] = first_[chosen_[s]]++;
   for (std::size_t e = l.experts.size(); e > 0; --e) first_[e] = first_[e - 1];
   first_[0] = 0;
+  if (n == 1) return;  // its one row is where it is, for all of them
+  float* rows = sized(gathered_, n * k * d_.hidden);
+  for (std::size_t s = 0; s < n * k; ++s) {
+    std::copy_n(x + s / k * d_.hidden, d_.hidden, rows + place_[s] * d_.hidden);
+  }
 }
 
 // All networks of the layer: the chosen experts' answers into slots_, the shared one's into
@@ -77,7 +67,7 @@ void Runner::mlps(const Layer& l, const float* x, std::size_t n) {
     const Mlp& m = l.experts[e];
     if (first_[e] == first_[e + 1]) continue;
     products_.add({.w = &m.up,
-                   .x = gathered_.data() + first_[e] * d_.hidden,
+                   .x = n == 1 ? x : gathered_.data() + first_[e] * d_.hidden,
                    .n = first_[e + 1] - first_[e],
                    .y = inner_.data() + first_[e] * width,
                    .gate = m.gated ? &m.gate : nullptr,
@@ -112,22 +102,18 @@ void Runner::mlps(const Layer& l, const float* x, std::size_t n) {
 
 void Runner::sum_experts(const Layer& l, std::size_t n) {
   const std::size_t k = l.route.k;
-  sum_.resize(d_.hidden);
+  const bool shared = l.shared.up.out() > 0 && spec_.moe.shared_scale != 0.0;
+  answers_.resize(k + 1);
+  factors_.resize(k + 1);
   for (std::size_t t = 0; t < n; ++t) {
-    std::fill(sum_.begin(), sum_.end(), 0.0);
-    for (std::size_t s = t * k; s < (t + 1) * k; ++s) {
-      const double weight = static_cast<double>(chosen_weights_[s]);
-      const float* answer = slots_.data() + place_[s] * d_.hidden;
-      for (std::size_t i = 0; i < d_.hidden; ++i) {
-        sum_[i] += weight * static_cast<double>(answer[i]);
-      }
+    for (std::size_t s = 0; s < k; ++s) {
+      answers_[s] = slots_.data() + place_[t * k + s] * d_.hidden;
+      factors_[s] = static_cast<double>(chosen_weights_[t * k + s]);
     }
-    const double scale = l.shared.up.out() > 0 ? spec_.moe.shared_scale : 0.0;
-    const float* shared = shared_.data() + t * d_.hidden;
-    for (std::size_t i = 0; i < d_.hidden; ++i) {
-      if (scale != 0.0) sum_[i] += scale * static_cast<double>(shared[i]);
-      out_[t * d_.hidden + i] = static_cast<float>(sum_[i]);
-    }
+    answers_[k] = shared_.data() + t * d_.hidden;
+    factors_[k] = spec_.moe.shared_scale;
+    ops::simd_wide_mix(answers_.data(), factors_.data(), shared ? k + 1 : k,
+                       out_.data() + t * d_.hidden, d_.hidden);
   }
 }
 

@@ -20,22 +20,20 @@ double seconds_of(const auto& work) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
 }
 
+constexpr std::size_t kFloats = std::size_t{64} << 20, kPiece = std::size_t{1} << 18;
+
 }  // namespace
 
-double read_bandwidth(unsigned threads) {
-  Pool pool(threads);
-  constexpr std::size_t kFloats = std::size_t{64} << 20, kPiece = std::size_t{1} << 18;
-  std::vector<float> buffer(kFloats, 1.0f);
-  std::vector<float> found(kFloats / kPiece);
-  double best = 1e9;
-  for (int pass = 0; pass < 7; ++pass) {
-    best = std::min(best, seconds_of([&] {
-                      pool.run(found.size(), [&](std::size_t i, unsigned) {
-                        found[i] = ops::simd_max(buffer.data() + i * kPiece, kPiece);
-                      });
-                    }));
-  }
-  return static_cast<double>(kFloats * sizeof(float)) / best;
+ReadBandwidth::ReadBandwidth(unsigned threads)
+    : pool_(threads), buffer_(kFloats, 1.0f), found_(kFloats / kPiece) {}
+
+double ReadBandwidth::pass() {
+  const double seconds = seconds_of([&] {
+    pool_.run(found_.size(), [&](std::size_t i, unsigned) {
+      found_[i] = ops::simd_max(buffer_.data() + i * kPiece, kPiece);
+    });
+  });
+  return static_cast<double>(kFloats * sizeof(float)) / seconds;
 }
 
 double product_peak(unsigned threads) {

@@ -13,7 +13,7 @@ namespace {
 // hundred nanoseconds; at least four of a matrix that is worth sharing, so that the threads end
 // together.
 constexpr std::size_t kMostPieceBytes = std::size_t{192} << 10;
-constexpr std::size_t kLeastPieceBytes = std::size_t{16} << 10;
+constexpr std::size_t kLeastPieceBytes = std::size_t{32} << 10;
 constexpr std::size_t kTileRows = 128;  // of matrices that meet many vectors
 
 std::size_t rows_per_piece(const Product& job) {
@@ -81,7 +81,6 @@ void Products::few(const Product& job, const Piece& piece, std::vector<float>& g
       ops::act_mul(ops::Kernels::fast, job.act, y + piece.begin, nullptr, y + piece.begin, rows);
       continue;
     }
-    gates.resize(std::max(gates.size(), out));
     ops::multiply(job.gate->packed, prepared_[gate_inputs_[at]].input, piece.begin, piece.end,
                   gates.data());
     ops::act_mul(ops::Kernels::fast, job.act, gates.data() + piece.begin, y + piece.begin,
@@ -117,16 +116,28 @@ void Products::many(const Product& job, const Piece& piece, std::vector<float>& 
 
 void Products::run() {
   cut();
+  // For every thread, because any may run any piece.
+  std::size_t gates = 0;
+  for (const Product& job : jobs_) {
+    if (job.gate != nullptr && job.n <= kFewVectors) gates = std::max(gates, job.w->out());
+  }
+  for (std::size_t i = 1; i < scratch_.size(); i += 2) {
+    if (scratch_[i].size() < gates) scratch_[i].resize(gates);
+  }
   pool_.run(pieces_.size(), [&](std::size_t i, unsigned worker) {
     const Piece& piece = pieces_[i];
     const Product& job = jobs_[piece.job];
     std::vector<float>& tile = scratch_[2 * worker];
-    std::vector<float>& gates = scratch_[2 * worker + 1];
-    if (job.n > kFewVectors) {
-      many(job, piece, tile, gates);
-    } else {
-      few(job, piece, gates);
+    std::vector<float>& other = scratch_[2 * worker + 1];
+    if (job.n > kFewVectors) return many(job, piece, tile, other);
+    // What this thread is likely to take next; memory takes its time to begin.
+    if (i + pool_.size() < pieces_.size()) {
+      const Piece& next = pieces_[i + pool_.size()];
+      const Product& then = jobs_[next.job];
+      ops::ask_for(then.w->packed, next.begin);
+      if (then.gate != nullptr) ops::ask_for(then.gate->packed, next.begin);
     }
+    few(job, piece, other);
   });
   jobs_.clear();
 }

@@ -20,6 +20,8 @@ struct LayerState {
   Floats k_rope;  // [size, rope_key_heads * R]
   Floats k, v;    // [size, kv_heads * (nope + R)], [size, kv_heads * v_head_dim]
 
+  // Places that there is memory for without another allocation; it doubles when they are full.
+  std::size_t room() const;
   void truncate(std::size_t to);
 };
 
@@ -55,9 +57,11 @@ class Runner {
     Floats scores, part, in_latent;
     ops::PackedInput input;
   };
+  void reserve_heads(std::size_t scores, std::size_t part, std::size_t in_latent);
   void absorbed_heads(const Layer& layer, const LayerState& state, std::size_t n, std::size_t h0,
                       std::size_t h1, HeadBuffers& buffers);
-  void expanded(const float* k, const float* v, std::size_t size, std::size_t n);
+  // `room` is as LayerState says it, at least `size`.
+  void expanded(const float* k, const float* v, std::size_t size, std::size_t room, std::size_t n);
   void expand(const Layer& layer, const LayerState& state);
   // The feed-forward network of x[n, hidden] into out_.
   void feed_forward(const Layer& layer, const float* x, std::size_t n);
@@ -80,7 +84,9 @@ class Runner {
   std::vector<std::uint32_t> chosen_;  // [n, k]
   Floats chosen_weights_;              // [n, k]
   Floats gathered_, inner_, slots_, shared_inner_, shared_;
-  std::vector<double> logits_, sum_;
+  std::vector<double> logits_, factors_;  // [n, experts], [k + 1]
+  std::vector<const float*> answers_;     // [k + 1]
+  ops::RouteWork route_work_;
   std::vector<std::size_t> place_;  // [n, k]: the row of gathered_ that a choice became
   std::vector<std::size_t> first_;  // [experts + 1]: rows of gathered_ by expert
 };

@@ -95,6 +95,7 @@ void Sampler::distribution(std::span<const float> logits, std::span<const std::u
   p.resize(n);
   sum = std::accumulate(p.begin(), p.end(), 0.0);
   for (double& v : p) v /= sum;
+  out.tokens.reserve(kept);  // of the next distribution more may be left
   out.tokens.assign(order_.begin(), order_.begin() + static_cast<std::ptrdiff_t>(n));
 }
 

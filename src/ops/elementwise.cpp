@@ -12,18 +12,15 @@ namespace {
 
 double wide(float v) { return static_cast<double>(v); }
 
-// Sum of f(x[i]) in f64; four accumulators when fast (the order of sums is all that differs).
-template <class F>
-double sum(Kernels kernels, const float* x, std::size_t n, F f) {
-  double s[4] = {0, 0, 0, 0};
-  std::size_t i = 0;
-  if (kernels == Kernels::fast) {
-    for (; i + 4 <= n; i += 4) {
-      for (std::size_t j = 0; j < 4; ++j) s[j] += f(wide(x[i + j]));
-    }
-  }
-  for (; i < n; ++i) s[0] += f(wide(x[i]));
-  return (s[0] + s[1]) + (s[2] + s[3]);
+double plain_sum(const float* x, std::size_t n) {
+  double sum = 0;
+  for (std::size_t i = 0; i < n; ++i) sum += wide(x[i]);
+  return sum;
+}
+double plain_squares(const float* x, std::size_t n, double mean) {
+  double sum = 0;
+  for (std::size_t i = 0; i < n; ++i) sum += (wide(x[i]) - mean) * (wide(x[i]) - mean);
+  return sum;
 }
 
 }  // namespace
@@ -33,14 +30,19 @@ void norm(Kernels kernels, const NormArgs& args, const float* x, std::size_t x_s
   for (std::size_t r = 0; r < rows; ++r) {
     const float* in = x + r * x_stride;
     float* out = y + r * y_stride;
+    const bool fast = kernels == Kernels::fast;
     const double count = static_cast<double>(n);
     double mean = 0;
-    if (args.layer) mean = sum(kernels, in, n, [](double v) { return v; }) / count;
+    if (args.layer) mean = (fast ? simd_wide_sum(in, n) : plain_sum(in, n)) / count;
     const double power =
-        sum(kernels, in, n, [mean](double v) { return (v - mean) * (v - mean); }) / count;
+        (fast ? simd_wide_squares(in, n, mean) : plain_squares(in, n, mean)) / count;
     const double divisor =
         args.eps_outside_root ? std::sqrt(power) + args.eps : std::sqrt(power + args.eps);
     const double factor = 1.0 / divisor;
+    if (fast) {
+      simd_wide_scale(in, mean, factor, args.weight, args.bias, out, n);
+      continue;
+    }
     for (std::size_t i = 0; i < n; ++i) {
       double v = (wide(in[i]) - mean) * factor * wide(args.weight[i]);
       if (args.bias != nullptr) v += wide(args.bias[i]);

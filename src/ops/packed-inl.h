@@ -1,5 +1,5 @@
 // What the kernels of packed matrices share, for each instruction set: types, loads that end where
-// they must, and rows of plain numbers. Included by packed_dense.cpp and packed_grouped.cpp only.
+// they must, and rows of plain numbers. Included by packed_dense.cpp and packed_groups-inl.h only.
 #if defined(WB_OPS_PACKED_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef WB_OPS_PACKED_INL_H_
 #undef WB_OPS_PACKED_INL_H_

@@ -89,12 +89,27 @@ std::uint64_t PackedMatrix::bytes() const {
 
 void prepare(const PackedMatrix& like, const float* x, PackedInput& input) {
   input.x = x;
-  if (like.grouped()) prepare_grouped(like, x, input);
+  input.digits.clear();
+  if (!like.grouped()) return;
+  if (has_digits(like)) return prepare_digits(like, x, input);
+  prepare_grouped(like, x, input);
 }
 void multiply(const PackedMatrix& w, const PackedInput& x, std::size_t begin, std::size_t end,
               float* y) {
+  if (begin >= end) return;
+  if (!x.digits.empty()) return multiply_digits(w, x, begin, end, y);
   if (w.grouped()) return multiply_grouped(w, x, begin, end, y);
   multiply_dense(w, x.x, begin, end, y);
+}
+void ask_for(const PackedMatrix& w, std::size_t row) {
+  constexpr std::size_t kLine = 64, kLines = 16, kScaleLines = 2;
+  const auto ask = [](const std::byte* p, std::size_t lines) {
+    for (std::size_t i = 0; i < lines; ++i) __builtin_prefetch(p + i * kLine);
+  };
+  ask(w.row(row), kLines);
+  if (!w.grouped()) return;
+  ask(w.scales + w.stored(row) * w.scale_bytes, kScaleLines);
+  if (w.biases != nullptr) ask(w.biases + w.stored(row) * w.scale_bytes, kScaleLines);
 }
 void sum_rows(const PackedMatrix& w, const float* q, std::size_t begin, std::size_t end, float* y) {
   if (w.grouped()) return sum_grouped(w, q, begin, end, y);

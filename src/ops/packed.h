@@ -41,13 +41,24 @@ struct PackedMatrix {
   std::uint64_t bytes() const;
 };
 
+// 64 digits of one place, of as many elements of a vector; see packed_digits.cpp.
+struct alignas(64) DigitBlock {
+  std::int8_t digit[64];
+};
+
 // A vector x[in] in the order in which a packing's kernels read it, with its sums per group.
-// Made once for all rows. Another packing of equal `order` may use it too.
+// Made once for all rows. Another packing of equal `order` may use it too. Either as numbers in
+// f32, or as three digits of a byte each in units of the group's own; then `digits` is not empty.
 struct PackedInput {
   std::vector<float> permuted;  // padded with zeros to whole vectors
-  std::vector<float> sums;      // sum of x over a group at the group's first lane, zeros between
-  const float* x = nullptr;     // [in], as given; must outlive the PackedInput
+  // Sum of x over a group: at the group's first lane, zeros between; with digits one for a group.
+  std::vector<float> sums;
+  std::vector<DigitBlock> digits;     // largest digit, middle, smallest of each step of elements
+  std::vector<float> units;           // [groups]
+  std::vector<std::int32_t> offsets;  // of what e2m1 numbers are raised by, in units, by lanes
+  const float* x = nullptr;           // [in], as given; must outlive the PackedInput
 };
+// Rounds an element to digits by 2^-22 of its group's largest magnitude at most; else not at all.
 void prepare(const PackedMatrix& like, const float* x, PackedInput& input);
 // Whether an input prepared for `a` serves `b`.
 inline bool same_order(const PackedMatrix& a, const PackedMatrix& b) {
@@ -58,11 +69,16 @@ inline bool same_order(const PackedMatrix& a, const PackedMatrix& b) {
 // not depend on the range it is asked for with.
 void multiply(const PackedMatrix& w, const PackedInput& x, std::size_t begin, std::size_t end,
               float* y);
+// Asks for the first bytes of the rows from `row` on, so that they are near when they are needed.
+void ask_for(const PackedMatrix& w, std::size_t row);
 // y[in] = the sum of q[r - begin] * w[r] over rows r in [begin, end); the layer's bias has no part.
 void sum_rows(const PackedMatrix& w, const float* q, std::size_t begin, std::size_t end, float* y);
 // The values of rows [begin, end): out[(end - begin) * in], as f32: code * scale + bias, rounded
 // once; dense values exactly. For products with many vectors at once.
 void unpack(const PackedMatrix& w, std::size_t begin, std::size_t end, float* out);
+
+// The instruction set whose kernels run: Highway's name for it.
+const char* packed_target();
 
 // Their oracles.
 void multiply_plain(const PackedMatrix& w, const float* x, std::size_t begin, std::size_t end,

@@ -34,7 +34,14 @@ struct RouteArgs {
   bool group_by_max = false;        // else by the sum of its two best
   bool mask_with_infinity = false;  // masked groups' scores become -inf, else 0
 };
+// What choosing needs beside; grown by the first use, so that more of a kind allocate nothing.
+struct RouteWork {
+  std::vector<double> scores, choice, groups, chosen;
+  std::vector<std::uint32_t> order;
+};
 // logits [experts]; writes k experts, best first, and their weights.
+void route(const RouteArgs& args, std::span<const double> logits, std::uint32_t* experts,
+           float* weights, RouteWork& work);
 void route(const RouteArgs& args, std::span<const double> logits, std::uint32_t* experts,
            float* weights);
 

@@ -23,5 +23,19 @@ void simd_silu_mul(const float* gate, const float* up, float* out, std::size_t n
 double simd_exp_sum(float* x, std::size_t n, float max);
 void simd_scale(float* x, std::size_t n, float factor);
 float simd_max(const float* x, std::size_t n);
+// y[i] += x[i].
+void simd_add_to(float* y, const float* x, std::size_t n);
+
+// Sums and products in f64, rounded to f32 where they are written: the sum of a[i] b[i]; of x[i];
+// of (x[i] - mean)^2.
+double simd_wide_dot(const float* a, const float* b, std::size_t n);
+double simd_wide_sum(const float* x, std::size_t n);
+double simd_wide_squares(const float* x, std::size_t n, double mean);
+// y[i] = (x[i] - mean) * factor * w[i] + bias[i]; bias may be null, y may be x.
+void simd_wide_scale(const float* x, double mean, double factor, const float* w, const float* bias,
+                     float* y, std::size_t n);
+// y[i] = the sum of weights[r] * rows[r][i], in the order of rows.
+void simd_wide_mix(const float* const* rows, const double* weights, std::size_t count, float* y,
+                   std::size_t n);
 
 }  // namespace wb::ops

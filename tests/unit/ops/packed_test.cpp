@@ -1,21 +1,22 @@
 // Products with packed matrices against the plain form, at every packing, width, group and scale
 // type, on every instruction set that this processor has. The bound of one result is that of an
 // f32 dot product of as many terms (matmul_test.cpp); a grouped row has two terms per element,
-// code * scale * x and bias * x, and a few roundings more per group.
+// code * scale * x and bias * x, and a few roundings more per group. Where vectors are written in
+// digits, each input is rounded before that, by 2^-22 of the largest of its group (packed.h).
 #include "ops/packed.h"
 
 #include <gtest/gtest.h>
-#include <hwy/highway.h>
-#include <hwy/targets.h>
 
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <random>
 #include <sstream>
 #include <string>
 #include <vector>
 
 #include "tensor/element.h"
+#include "unit/targets_fixture.h"
 
 namespace wb::ops {
 namespace {
@@ -129,6 +130,27 @@ struct Sample {
     bare.data = zeros.data();
     unpack_plain(bare, r, r + 1, without.data());
   }
+  // What rounding inputs to digits moves row r by at most.
+  double rounding(std::size_t r) const {
+    if (w.packing != Packing::affine && w.packing != Packing::e2m1) return 0;
+    std::vector<double> values(w.in), without(w.in, 0.0);
+    parts(r, values, without);
+    double sum = 0;
+    for (std::size_t g = 0; g < w.in; g += w.group) {
+      double codes = 0, largest = 0;
+      for (std::size_t i = g; i < g + w.group; ++i) {
+        codes += std::fabs(values[i] - without[i]);
+        largest = std::max(largest, std::fabs(static_cast<double>(x[i])));
+      }
+      sum += std::ldexp(largest, -22) * codes;
+    }
+    return sum;
+  }
+  // How far row r may be from the plain one.
+  double bound(std::size_t r) const {
+    const double n = 2.0 * static_cast<double>(w.in) + 8, u = std::ldexp(1.0, -24);
+    return n * u / (1 - n * u) * magnitude(r) + rounding(r);
+  }
   // Sum of the magnitudes of all terms of row r.
   double magnitude(std::size_t r) const {
     std::vector<double> values(w.in), without(w.in, 0.0);
@@ -142,20 +164,9 @@ struct Sample {
   }
 };
 
-class EveryTarget : public testing::TestWithParam<std::int64_t> {
+class EveryTarget : public TargetTest {
  protected:
-  void SetUp() override {
-    hwy::SetSupportedTargetsForTest(0);
-    if ((hwy::SupportedTargets() & GetParam()) == 0) {
-      GTEST_SKIP() << "SKIPPED: this processor has no " << hwy::TargetName(GetParam());
-    }
-    hwy::SetSupportedTargetsForTest(GetParam());
-    hwy::GetChosenTarget().DeInit();
-  }
-  void TearDown() override {
-    hwy::SetSupportedTargetsForTest(0);
-    hwy::GetChosenTarget().DeInit();
-  }
+  EveryTarget() : TargetTest(packed_target) {}
 };
 
 TEST_P(EveryTarget, ProductsAreThePlainOnes) {
@@ -169,12 +180,70 @@ TEST_P(EveryTarget, ProductsAreThePlainOnes) {
       multiply(s.w, input, 0, s.w.out, fast.data());
       multiply_plain(s.w, s.x.data(), 0, s.w.out, plain.data());
       for (std::size_t r = 0; r < s.w.out; ++r) {
-        const double n = 2.0 * static_cast<double>(in) + 8, u = std::ldexp(1.0, -24);
-        EXPECT_NEAR(fast[r], plain[r], n * u / (1 - n * u) * s.magnitude(r))
-            << describe(c) << ", in " << in << ", row " << r;
+        EXPECT_NEAR(fast[r], plain[r], s.bound(r)) << describe(c) << ", in " << in << ", row " << r;
         multiply(s.w, input, r, r + 1, alone.data());
       }
       EXPECT_EQ(fast, alone) << describe(c) << ": a row depends on its neighbours";
+    }
+  }
+}
+
+// A group whose inputs are a million times those of the others, with codes of 0, so that it adds
+// nothing: the others are no less exact for it.
+TEST_P(EveryTarget, LargeInputsOfOneGroupDoNotRoundTheOthers) {
+  for (const Case& c : all_cases()) {
+    if (c.packing != Packing::affine && c.packing != Packing::e2m1) continue;
+    Sample s(c, 5, 4 * c.group);
+    for (std::size_t i = 0; i < c.group; ++i) s.x[i] *= 1e6f;
+    const std::size_t bytes = c.group * c.bits / 8, size = scale_size(c.scale_type);
+    for (std::size_t r = 0; r < s.w.out; ++r) {
+      std::fill_n(s.data.begin() + static_cast<std::ptrdiff_t>(r * s.w.row_bytes), bytes,
+                  std::byte{0});
+      if (c.packing == Packing::affine) {
+        std::fill_n(s.biases.begin() + static_cast<std::ptrdiff_t>(r * s.w.scale_bytes), size,
+                    std::byte{0});
+      }
+    }
+    PackedInput input;
+    prepare(s.w, s.x.data(), input);
+    std::vector<float> fast(s.w.out), plain(s.w.out);
+    multiply(s.w, input, 0, s.w.out, fast.data());
+    multiply_plain(s.w, s.x.data(), 0, s.w.out, plain.data());
+    for (std::size_t r = 0; r < s.w.out; ++r) {
+      EXPECT_NEAR(fast[r], plain[r], s.bound(r)) << describe(c) << ", row " << r;
+    }
+  }
+}
+
+TEST_P(EveryTarget, WhatIsNoNumberIsNotMadeOne) {
+  for (const Case& c : all_cases()) {
+    Sample s(c, 3, c.group == 0 ? 40 : 2 * c.group);
+    for (float bad :
+         {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
+      s.x[7] = bad;
+      PackedInput input;
+      prepare(s.w, s.x.data(), input);
+      std::vector<float> fast(s.w.out);
+      multiply(s.w, input, 0, s.w.out, fast.data());
+      for (float y : fast) EXPECT_FALSE(std::isfinite(y)) << describe(c);
+    }
+  }
+}
+
+// A buffer that was used for a longer vector, and one of another order, serves again.
+TEST_P(EveryTarget, InputsOfOtherShapesLeaveNothingBehind) {
+  PackedInput used;
+  for (const Case& c : all_cases()) {
+    if (c.group == 0) continue;
+    for (std::size_t in : {5 * c.group, c.group}) {
+      const Sample s(c, 2, in);
+      PackedInput fresh;
+      prepare(s.w, s.x.data(), used);
+      prepare(s.w, s.x.data(), fresh);
+      std::vector<float> one(s.w.out), other(s.w.out);
+      multiply(s.w, used, 0, s.w.out, one.data());
+      multiply(s.w, fresh, 0, s.w.out, other.data());
+      EXPECT_EQ(one, other) << describe(c) << ", in " << in;
     }
   }
 }
@@ -223,13 +292,9 @@ TEST_P(EveryTarget, UnpackedValuesAreThePlainOnes) {
   }
 }
 
+INSTANTIATE_TEST_SUITE_P(Targets, EveryTarget, all_targets(), target_name);
 #if defined(__x86_64__)
-INSTANTIATE_TEST_SUITE_P(Targets, EveryTarget,
-                         testing::Values(HWY_AVX3_DL, HWY_AVX3, HWY_AVX2, HWY_SSE4, HWY_SSSE3),
-                         [](const auto& each) { return hwy::TargetName(each.param); });
-#else
-INSTANTIATE_TEST_SUITE_P(Targets, EveryTarget, testing::Values(HWY_NEON),
-                         [](const auto& each) { return hwy::TargetName(each.param); });
+INSTANTIATE_TEST_SUITE_P(Digits, EveryTarget, testing::Values(HWY_AVX3_DL), target_name);
 #endif
 
 TEST(Packed, OneRowByHand) {

@@ -4,10 +4,10 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <hwy/targets.h>
 
 #include "quant/minifloat.h"
 #include "unit/quant/check_groups.h"
+#include "unit/targets_fixture.h"
 
 namespace wb {
 namespace {
@@ -23,21 +23,9 @@ TEST(Plain, IsWhatMlxWrote) {
 }
 
 // Runs the body on one instruction set, or skips loudly where the processor has it not.
-class OnTarget : public ::testing::TestWithParam<std::int64_t> {
+class OnTarget : public TargetTest {
  protected:
-  void SetUp() override {
-    hwy::SetSupportedTargetsForTest(0);
-    if ((hwy::SupportedTargets() & GetParam()) == 0) {
-      GTEST_SKIP() << "SKIPPED: this processor has no " << hwy::TargetName(GetParam());
-    }
-    hwy::SetSupportedTargetsForTest(GetParam());
-    hwy::GetChosenTarget().DeInit();
-    ASSERT_STREQ(quantize_target(), hwy::TargetName(GetParam()));
-  }
-  void TearDown() override {
-    hwy::SetSupportedTargetsForTest(0);
-    hwy::GetChosenTarget().DeInit();
-  }
+  OnTarget() : TargetTest(quantize_target) {}
 };
 
 TEST_P(OnTarget, FastIsWhatMlxWrote) {
@@ -51,14 +39,7 @@ TEST_P(OnTarget, FastIsPlain) {
   EXPECT_EQ(fast_against_plain(compared), "");
 }
 
-#if defined(__x86_64__)
-INSTANTIATE_TEST_SUITE_P(Groups, OnTarget,
-                         ::testing::Values(HWY_SSSE3, HWY_SSE4, HWY_AVX2, HWY_AVX3),
-                         [](const auto& each) { return hwy::TargetName(each.param); });
-#else
-INSTANTIATE_TEST_SUITE_P(Groups, OnTarget, ::testing::Values(HWY_NEON),
-                         [](const auto& each) { return hwy::TargetName(each.param); });
-#endif
+INSTANTIATE_TEST_SUITE_P(Groups, OnTarget, all_targets(), target_name);
 
 TEST(Minifloat, E4m3IsWhatTheFormatSays) {
   // Every code comes back; 0x7f is read as 480 and never written.

@@ -3,7 +3,6 @@
 #include "tensor/kernels.h"
 
 #include <gtest/gtest.h>
-#include <hwy/targets.h>
 
 #include <bit>
 #include <cmath>
@@ -14,6 +13,7 @@
 #include "tensor/element.h"
 #include "tensor/read.h"
 #include "tensor/tensor.h"
+#include "unit/targets_fixture.h"
 
 namespace wb {
 namespace {
@@ -29,21 +29,9 @@ std::vector<std::byte> bytes_of(const std::vector<T>& values) {
 }
 
 // Runs the body on one instruction set, or skips loudly where the processor has it not.
-class KernelsOn : public ::testing::TestWithParam<std::int64_t> {
+class KernelsOn : public TargetTest {
  protected:
-  void SetUp() override {
-    hwy::SetSupportedTargetsForTest(0);
-    if ((hwy::SupportedTargets() & GetParam()) == 0) {
-      GTEST_SKIP() << "SKIPPED: this processor has no " << hwy::TargetName(GetParam());
-    }
-    hwy::SetSupportedTargetsForTest(GetParam());
-    hwy::GetChosenTarget().DeInit();
-    ASSERT_STREQ(kernels_target(), hwy::TargetName(GetParam()));
-  }
-  void TearDown() override {
-    hwy::SetSupportedTargetsForTest(0);
-    hwy::GetChosenTarget().DeInit();
-  }
+  KernelsOn() : TargetTest(kernels_target) {}
 };
 
 // Every f32 whose low 13 bits are one of a few around the ties of both halves: all exponents,
@@ -132,14 +120,7 @@ TEST_P(KernelsOn, NibblesAreThePlainOnes) {
   }
 }
 
-#if defined(__x86_64__)
-INSTANTIATE_TEST_SUITE_P(Kernels, KernelsOn,
-                         ::testing::Values(HWY_SSSE3, HWY_SSE4, HWY_AVX2, HWY_AVX3),
-                         [](const auto& each) { return hwy::TargetName(each.param); });
-#else
-INSTANTIATE_TEST_SUITE_P(Kernels, KernelsOn, ::testing::Values(HWY_NEON),
-                         [](const auto& each) { return hwy::TargetName(each.param); });
-#endif
+INSTANTIATE_TEST_SUITE_P(Kernels, KernelsOn, all_targets(), target_name);
 
 // What an E4M3 code says by its definition: 1 sign, 4 exponent (bias 7), 3 mantissa bits.
 double e4m3(unsigned code) {
