@@ -19,8 +19,4 @@ cmake --preset clang >build/lint.log 2>&1 || { cat build/lint.log; exit 1; }
 # Generated headers must be there before a file that includes them is read.
 cmake --build --preset clang --target embedded_texts >/dev/null
 # Tests are GoogleTest's macros for the most part; the list is for the program.
-mapfile -t sources < <(git ls-files 'src/*.cpp')
-printf '%s\n' "${sources[@]}" |
-  xargs -P "$(nproc)" -n 4 clang-tidy-14 -p build/clang --quiet --warnings-as-errors='*' 2>/dev/null ||
-  { echo "clang-tidy: findings above" >&2; exit 1; }
-echo "clang-tidy: ${#sources[@]} files, no findings"
+tools/tidy.py build/clang

@@ -50,8 +50,10 @@ Generated rope_table(std::uint64_t positions, std::uint64_t dim, double base, bo
   std::uint64_t half = dim / 2;
   return {{positions, half}, [=](std::uint64_t begin, std::uint64_t end, double* out) {
             for (std::uint64_t i = begin; i < end; ++i) {
-              double j = static_cast<double>(i % half), position = static_cast<double>(i / half);
-              double angle = position * std::pow(base, -2.0 * j / static_cast<double>(dim));
+              const std::uint64_t j = i % half, position = i / half;
+              double angle =
+                  static_cast<double>(position) *
+                  std::pow(base, -2.0 * static_cast<double>(j) / static_cast<double>(dim));
               *out++ = cosine ? std::cos(angle) : std::sin(angle);
             }
           }};

@@ -59,6 +59,7 @@ void norm_latent(const BlockContext& c, const BoundNorm& norm, Floats& x) {
 // Norms each head of x[rows, nope + rope], or its content alone where the norm is so wide.
 void norm_heads(const BlockContext& c, const Dims& d, const BoundNorm& norm, Floats& x) {
   if (!norm.present) return;
+  WB_CHECK(d.key() > 0);
   ops::norm(c.kernels, norm.args, x.data(), d.key(), x.data(), d.key(), x.size() / d.key(), norm.n);
 }
 

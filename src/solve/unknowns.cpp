@@ -119,9 +119,12 @@ Values contexts(const ModelSpec& s) {
   for (std::uint64_t v = 16; v <= 131072; v *= 2) out.emplace_back(v);
   return out;
 }
-Make only(Values values) {
+Make only(const Values& values) {
   return [values](const ModelSpec&) { return values; };
 }
+// silu_clipped is what one loader makes of silu: no source computes it.
+Values activations(const ModelSpec&) { return {"silu", "gelu_erf", "gelu_tanh", "relu"}; }
+Values norm_kinds(const ModelSpec&) { return {"rms", "layer", "none"}; }
 
 struct Row {
   const char* path;
@@ -205,11 +208,8 @@ Row by_last_part(const std::string& path) {
   const std::string last = path.substr(path.rfind('.') + 1);
   if (last == "eps") return {"", false, 1e-13, 0.1, epsilons};
   if (last == "eps_outside_root") return {"", false, 0, 0, nullptr};
-  // silu_clipped is what one loader makes of silu: no source computes it.
-  if (last == "activation") {
-    return {"", false, 0, 0, only({"silu", "gelu_erf", "gelu_tanh", "relu"})};
-  }
-  if (last == "kind") return {"", false, 0, 0, only({"rms", "layer", "none"})};
+  if (last == "activation") return {"", false, 0, 0, activations};
+  if (last == "kind") return {"", false, 0, 0, norm_kinds};
   return {"", false, 0, 0, nullptr};
 }
 

@@ -26,7 +26,7 @@ TextStream::TextStream(const Tokenizer& tokenizer, std::vector<std::string> stop
   std::erase_if(stops_, [](const std::string& s) { return s.empty(); });
 }
 
-std::string TextStream::release(std::string text) {
+std::string TextStream::release(const std::string& text) {
   held_ += text;
   std::size_t first = std::string::npos;
   for (const std::string& stop : stops_) first = std::min(first, held_.find(stop));

@@ -24,7 +24,7 @@ class TextStream {
   bool stopped() const { return stopped_; }
 
  private:
-  std::string release(std::string text);
+  std::string release(const std::string& text);
 
   StreamDecoder decoder_;
   std::vector<std::string> stops_;
