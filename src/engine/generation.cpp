@@ -7,6 +7,18 @@
 
 namespace wb::engine {
 
+namespace {
+
+void check_prompt(const std::vector<std::uint32_t>& prompt) {
+  if (!prompt.empty()) return;
+  throw Error(Code::usage, "there is no prompt to continue")
+      .expected("at least one token")
+      .actual("none")
+      .advice("Give a text that is not empty.");
+}
+
+}  // namespace
+
 Generation::Generation(Engine& engine, std::vector<std::uint32_t> prompt,
                        const SamplerOptions& sampling, bool speculate)
     : engine_(engine),
@@ -16,12 +28,56 @@ Generation::Generation(Engine& engine, std::vector<std::uint32_t> prompt,
       given_(tokens_.size()),
       states_(engine.next_heads()),
       state_base_(engine.next_heads(), 0) {
+  check_prompt(tokens_);
   stats_.prompt_tokens = tokens_.size();
-  if (!tokens_.empty()) return;
-  throw Error(Code::usage, "there is no prompt to continue")
-      .expected("at least one token")
-      .actual("none")
-      .advice("Give a text that is not empty.");
+}
+
+void Generation::restart(std::vector<std::uint32_t> prompt, const SamplerOptions& sampling) {
+  check_prompt(prompt);
+  sampler_ = Sampler(sampling);
+  const std::size_t first = window(prompt.size());
+  const auto held = std::span(tokens_).subspan(first_, sequence_.size());
+  // The last token is evaluated in any case: the next one follows from it.
+  const auto wanted = std::span(prompt).subspan(first, prompt.size() - first - 1);
+  const auto differs = std::mismatch(held.begin(), held.end(), wanted.begin(), wanted.end()).first;
+  std::size_t shared = static_cast<std::size_t>(differs - held.begin());
+  if (speculate_ && first == 0) shared = rewind_heads(shared);
+  sequence_.truncate(shared);
+  tokens_ = std::move(prompt);
+  given_ = tokens_.size();
+  first_ = first;
+  beginning_ = true;
+  scores_.clear();
+  stats_ = {.prompt_tokens = tokens_.size(), .reused = shared};
+}
+
+// Head m at place t has met token t + m + 1, which may be another now for the last places.
+std::size_t Generation::rewind_heads(std::size_t shared) {
+  const std::size_t hidden = engine_.spec().hidden_size, heads = engine_.next_heads();
+  std::size_t from = first_ > 0 ? 0 : shared - std::min(shared, heads);
+  for (std::size_t m = 0; m < heads; ++m) from = std::min(from, engine_.next_size(sequence_, m));
+  // Without the model's states of the places that the first head has still to see, those places
+  // are evaluated again.
+  const bool kept = first_ == 0 && state_base_[0] <= from;
+  std::vector<float>& own = states_[0];
+  if (kept) {
+    WB_CHECK(own.size() == (sequence_.size() - state_base_[0]) * hidden);
+    own.resize((shared - state_base_[0]) * hidden);
+    own.erase(own.begin(),
+              own.begin() + static_cast<std::ptrdiff_t>((from - state_base_[0]) * hidden));
+  } else {
+    own.clear();
+  }
+  for (std::size_t m = 0; m < heads; ++m) {
+    if (engine_.next_size(sequence_, m) > from) sequence_.truncate_next(m, from);
+    if (m > 0) states_[m].clear();
+    state_base_[m] = from;
+  }
+  return kept ? shared : from;
+}
+
+std::size_t Generation::window(std::size_t size) const {
+  return size - std::min(size, engine_.longest());
 }
 
 bool Generation::fresh() const {
@@ -59,7 +115,7 @@ std::uint32_t Generation::next() {
 bool Generation::begin() {
   if (!beginning_) {
     beginning_ = true;
-    first_ = tokens_.size() - std::min(tokens_.size(), engine_.longest());
+    first_ = window(tokens_.size());
     sequence_.truncate(0);
   }
   const auto rest = std::span(tokens_).subspan(first_ + sequence_.size());

@@ -3,6 +3,7 @@
 // all of them in one pass, and what it would have drawn itself is kept, so that the
 // distribution is the model's own whatever the heads say. Past learned positions the text is
 // cropped to the last that fit and begun again, as the training code of such models generates.
+// A further text may begin where an earlier one stands: what both share is not computed again.
 // Refuses an empty prompt (Code::usage).
 #pragma once
 
@@ -19,6 +20,7 @@ namespace wb::engine {
 
 struct GenerationStats {
   std::size_t prompt_tokens = 0, made = 0;
+  std::size_t reused = 0;                 // of the prompt: held from the text before
   std::size_t drafted = 0, accepted = 0;  // guesses of the multi-token heads
 };
 
@@ -27,6 +29,10 @@ class Generation {
   // `speculate`: use the multi-token heads, where there are any.
   Generation(Engine& engine, std::vector<std::uint32_t> prompt, const SamplerOptions& sampling,
              bool speculate = false);
+
+  // Another text, whose tokens are those of a new Generation. Of its prompt only what follows the
+  // beginning that it shares with the text so far is evaluated, however far that one had come.
+  void restart(std::vector<std::uint32_t> prompt, const SamplerOptions& sampling);
 
   // The next token. Evaluates the prompt first, and whatever it needs.
   std::uint32_t next();
@@ -44,8 +50,13 @@ class Generation {
 
  private:
   bool fresh() const;  // nothing is evaluated, or the sequence is full: begin() comes first
-  // Evaluates a piece of all tokens from the start of a sequence; true with the last.
+  // Evaluates a piece of the tokens that the sequence does not hold; true with the last.
   bool begin();
+  // Where the part of a text of `size` tokens begins that learned positions have room for.
+  std::size_t window(std::size_t size) const;
+  // Brings the heads to what they can know of the first `shared` places, which begin the next
+  // text; how many of these the sequence keeps.
+  std::size_t rewind_heads(std::size_t shared);
   void judge();                     // one pass over the last token and what the heads guess
   void step();                      // one pass over the last token
   void guess();                     // fills drafts_

@@ -167,9 +167,139 @@ TEST(Generation, SeveralHeadsChangeNoGreedyToken) {
   EXPECT_GE(met, 1u);
 }
 
+// A restarted generation says what a new one says, and its heads guess what a new one's guess.
+// How many places of the prompt it had kept.
+std::size_t restarted_as_new(Generation& going, Engine& engine, const Tokens& prompt, std::size_t n,
+                             const SamplerOptions& sampling, bool speculate) {
+  GenerationStats fresh;
+  const Tokens wanted = make(engine, prompt, n, sampling, speculate, &fresh);
+  going.restart(prompt, sampling);
+  const std::size_t reused = going.stats().reused;
+  Tokens out(n);
+  for (auto& t : out) t = going.next();
+  EXPECT_EQ(out, wanted);
+  EXPECT_EQ(going.stats().prompt_tokens, prompt.size());
+  EXPECT_EQ(going.stats().made, fresh.made);
+  EXPECT_EQ(going.stats().drafted, fresh.drafted);
+  EXPECT_EQ(going.stats().accepted, fresh.accepted);
+  return reused;
+}
+
+Tokens together(Tokens a, const Tokens& b) {
+  a.insert(a.end(), b.begin(), b.end());
+  return a;
+}
+
+TEST_F(SampleGeneration, ARestartComputesOnlyWhatIsNew) {
+  Engine engine(model, {.threads = 2});
+  const Tokens prompt(tokens.begin(), tokens.begin() + 20);
+  const Tokens more(tokens.begin() + 60, tokens.begin() + 75);
+  const SamplerOptions warm{.temperature = 0.8, .top_p = 0.95, .seed = 4};
+  for (const bool speculate : {false, true}) {
+    for (const SamplerOptions& sampling : {SamplerOptions{}, warm}) {
+      SCOPED_TRACE(speculate ? "with guesses" : "without");
+      Generation g(engine, prompt, sampling, speculate);
+      auto again = [&](const Tokens& next) {
+        return restarted_as_new(g, engine, next, 15, sampling, speculate);
+      };
+      Tokens text = prompt;
+      for (int i = 0; i < 12; ++i) text.push_back(g.next());
+      text = together(text, more);
+      // The last token that was given out need not have been fed; what a head knows of the last
+      // places may rest on other tokens, and these are fed again where its states are gone.
+      EXPECT_GE(again(text), speculate ? 29u : 31u);
+      const Tokens middle(text.begin(), text.begin() + 25);
+      for (int i = 0; i < 2; ++i) {
+        EXPECT_GE(again(middle), speculate ? 23u : 24u);
+        EXPECT_LE(g.stats().reused, 24u);
+      }
+      EXPECT_EQ(again(more), 0u);
+      EXPECT_EQ(again(Tokens(more.begin(), more.begin() + 1)), 0u);
+    }
+  }
+}
+
+TEST_F(SampleGeneration, ARestartPastTheContextIsCroppedAsANewText) {
+  Engine engine(model, {.threads = 2});
+  const std::size_t longest = engine.longest();
+  Tokens whole;
+  while (whole.size() < 2 * longest) whole.insert(whole.end(), tokens.begin(), tokens.end());
+  auto first = [&](std::size_t n) {
+    return Tokens(whole.begin(), whole.begin() + static_cast<std::ptrdiff_t>(n));
+  };
+  for (const bool speculate : {false, true}) {
+    SCOPED_TRACE(speculate ? "with guesses" : "without");
+    Generation g(engine, first(longest - 10), {}, speculate);
+    for (int i = 0; i < 4; ++i) g.next();
+    auto again = [&](const Tokens& next) {
+      return restarted_as_new(g, engine, next, 14, {}, speculate);
+    };
+    // Into the window, past it, well past it, and back to where everything fits.
+    EXPECT_GE(again(first(longest - 4)), longest - 12);
+    EXPECT_EQ(again(first(longest + 40)), 0u) << "every place has another token";
+    again(first(longest + 41));
+    EXPECT_EQ(again(first(40)), 0u);
+    EXPECT_GE(again(first(longest - 20)), 38u);
+    // The window that is held already, whatever precedes it.
+    g.restart(first(longest + 7), {});
+    g.next();
+    g.restart(together({1, 2, 3}, first(longest + 7)), {});
+    EXPECT_EQ(g.stats().reused, longest - 1);
+    EXPECT_EQ(g.next(), make(engine, first(longest + 7), 1, {}, false)[0]);
+  }
+}
+
+// With several heads too, from every place, whether the heads had guessed or not, and when the
+// prompt before had been left half way.
+TEST(Generation, EveryVariantWithHeadsRestartsAnywhere) {
+  const nlohmann::json variants =
+      nlohmann::json::parse(std::ifstream(fixture("runtime/axes.json")));
+  std::size_t met = 0, with_pieces = 0;
+  for (const nlohmann::json& v : variants) {
+    if (!v.contains("mtp")) continue;
+    SCOPED_TRACE(v["name"].get<std::string>());
+    TemporaryFolder folder;
+    write_variant(variants, v, folder.path());
+    const CanonicalModel model = load_model(folder.path());
+    met += model.spec.num_nextn_predict_layers > 1 ? 1 : 0;
+    Engine engine(model, {.threads = 1});
+    const Tokens prompt = v["tokens"].get<Tokens>();
+    const std::size_t room = engine.longest() - prompt.size();
+    for (const std::size_t made : {0, 1, 6}) {
+      for (std::size_t kept = 1; kept <= prompt.size(); ++kept) {
+        Generation g(engine, prompt, {}, true);
+        for (std::size_t i = 0; i < made; ++i) g.next();
+        Tokens next(prompt.begin(), prompt.begin() + static_cast<std::ptrdiff_t>(kept));
+        if (kept < prompt.size()) next.push_back((prompt[kept] + 1) % model.spec.vocab_size);
+        const std::size_t reused =
+            restarted_as_new(g, engine, next, std::min<std::size_t>(8, room - 1), {}, true);
+        EXPECT_LE(reused, kept);
+        if (made > 1) {
+          EXPECT_GE(reused + engine.next_heads() + 1, kept);
+        }
+      }
+    }
+    if (room < Engine::kPromptPiece + 60) continue;
+    ++with_pieces;
+    Tokens far(Engine::kPromptPiece + 30);
+    for (std::size_t i = 0; i < far.size(); ++i) {
+      far[i] = static_cast<std::uint32_t>(i * i % model.spec.vocab_size);
+    }
+    Generation g(engine, far, {}, true);
+    EXPECT_FALSE(g.advance());
+    far.back() ^= 1;
+    far.push_back(1);
+    EXPECT_EQ(restarted_as_new(g, engine, far, 8, {}, true), Engine::kPromptPiece);
+  }
+  EXPECT_GE(met, 1u);
+  EXPECT_GE(with_pieces, 1u);
+}
+
 TEST_F(SampleGeneration, RefusesAnEmptyPrompt) {
   Engine engine(model, {.threads = 1});
   EXPECT_THROW(Generation(engine, {}, {}), Error);
+  Generation g(engine, {1, 2}, {});
+  EXPECT_THROW(g.restart({}, {}), Error);
 }
 
 }  // namespace
