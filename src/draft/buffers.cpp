@@ -177,8 +177,7 @@ std::optional<Buffer> complex_table(const Tensor& tensor) {
 
 }  // namespace
 
-std::optional<Buffer> buffer_of(const Group& group, const Checkpoint& checkpoint) {
-  const Tensor& tensor = checkpoint.tensors[group.tensors.at(0)].tensor;
+std::optional<Buffer> buffer_of(const Group& group, const Tensor& tensor) {
   Features f = features_of(group.pattern);
   DType type = tensor.dtype();
   bool whole = type == DType::I64 || type == DType::I32 || type == DType::I16 ||

@@ -21,7 +21,7 @@ struct Buffer {
   std::optional<bool> half_split;  // rope_table: what its columns say of the layout
 };
 
-// What the first tensor of the group is, when it is a buffer.
-std::optional<Buffer> buffer_of(const Group& group, const Checkpoint& checkpoint);
+// What the group is, when it is one of buffers. `tensor`: its first, as the recipe is to read it.
+std::optional<Buffer> buffer_of(const Group& group, const Tensor& tensor);
 
 }  // namespace wb::draft

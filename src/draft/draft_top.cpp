@@ -10,7 +10,7 @@ namespace wb::draft {
 
 void Drafter::buffers() {
   for (const Group& g : names_.groups) {
-    std::optional<Buffer> b = buffer_of(g, checkpoint_);
+    std::optional<Buffer> b = buffer_of(g, first_tensor(g));
     if (!b) continue;
     std::string role;
     switch (b->kind) {

@@ -59,7 +59,7 @@ Draft Drafter::run() {
   for (const auto& [variable, count] : names_.counts) {
     if (variable == "l") index_.insert(index_.begin(), {"l", "num_hidden_layers"});
   }
-  scales();
+  find_scales();
   find_modules();
   buffers();
   hidden_size();
@@ -69,28 +69,6 @@ Draft Drafter::run() {
   leftovers();
   draft_.toml = toml();
   return std::move(draft_);
-}
-
-// Numbers of 8 bits with a scale beside each, one or one for each row: read as their products.
-void Drafter::scales() {
-  std::map<std::string, const Group*> by_pattern;
-  for (const Group& g : names_.groups) by_pattern[g.pattern] = &g;
-  for (const auto& [pattern, codes] : by_pattern) {
-    if (byte_size(codes->dtype, 1) != 1 || codes->dtype == DType::Bool) continue;
-    for (const char* suffix : {".scale", "_scale"}) {
-      auto it = by_pattern.find(pattern + suffix);
-      if (it == by_pattern.end() || !info(it->second->dtype).is_float) continue;
-      const Shape& s = it->second->shape;
-      const std::uint64_t scales = s.empty() ? 1 : s.size() == 1 ? s[0] : 0;
-      const bool fits = scales == 1 || (!codes->shape.empty() && scales == codes->shape[0]);
-      if (!fits || (s.empty() ? false : codes->shape.empty())) continue;
-      settle(it->second, "scale of the numbers beside it", 0.97, "its length and name");
-      const std::string line = fmt::format("{{any}}.dequantise({{any}}{})", suffix);
-      if (encoded_.empty() || encoded_.back().value != toml_string(line))
-        encoded_.push_back({toml_string("{any}"), toml_string(line), "codes and scales", false});
-      break;
-    }
-  }
 }
 
 void Drafter::find_modules() {
@@ -173,8 +151,11 @@ std::string Drafter::term(const std::string& name) {
     plain &= (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
              c == '_' || c == '.' || c == '{' || c == '}';
   }
+  return plain ? name : quoted(name);
+}
+std::string Drafter::quoted(const std::string& name) {
   const char* quote = name.find('\'') == std::string::npos ? "'" : "\"";
-  return plain ? name : quote + name + quote;
+  return quote + name + quote;
 }
 
 void Drafter::settle(const Group* group, const std::string& role, double confidence,

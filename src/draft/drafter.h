@@ -43,8 +43,11 @@ class Drafter {
   Draft run();
 
  private:
-  // drafter.cpp: what is outside of the attention and the network
-  void scales();
+  // drafter.cpp, draft_scales.cpp: what is outside of the attention and the network
+  void find_scales();
+  void scales_in_facts(const std::vector<std::string>& codes);
+  // The group's first tensor: where a fact scales it, the products.
+  Tensor first_tensor(const Group& group) const;
   void find_modules();
   void buffers();
   void hidden_size();
@@ -114,6 +117,7 @@ class Drafter {
   // --- shared by the steps ---
   // The group's name as a term of an expression; quoted where the language needs it.
   static std::string term(const std::string& name);
+  static std::string quoted(const std::string& name);  // for the language
   void settle(const Group* group, const std::string& role, double confidence,
               const std::string& why);
   void settle(const Module& module, const std::string& role, double confidence,
@@ -164,7 +168,8 @@ class Drafter {
   bool ask_all_ = false;
   std::vector<Module> modules_;
   std::map<const Group*, DraftGroup> roles_;
-  std::set<const Group*> no_weights_;  // no role, and none is to be looked for
+  std::set<const Group*> no_weights_;     // no role, and none is to be looked for
+  std::map<std::size_t, double> scales_;  // of tensors of the checkpoint, where facts have them
   std::uint64_t hidden_ = 0;
   bool learned_positions_ = false;
   std::uint64_t rope_dim_ = 0;  // by a buffer

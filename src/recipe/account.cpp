@@ -187,11 +187,15 @@ void Application::aliases() {
 
 void Application::check_left_out(const LeftOutRule& rule, std::size_t source) {
   const SourceTensor& tensor = source_.tensor(source);
-  eval_.subject = &tensor.tensor;
   eval_.difference.clear();
-  bool good = located(rule.place, "the check of " + tensor.name,
-                      [&] { return eval_.boolean(*rule.check); });
+  const std::size_t before = eval_.used.size();
+  bool good = located(rule.place, "the check of " + tensor.name, [&] {
+    const Tensor subject = eval_.read(std::string(source_.name(source)));
+    eval_.subject = &subject;
+    return eval_.boolean(*rule.check);
+  });
   eval_.subject = nullptr;
+  eval_.used.resize(before);
   if (good) return;
   throw Error(Code::recipe_check_failed,
               "the tensor would be left out (" + rule.reason + "), but it is not what the recipe " +

@@ -45,19 +45,6 @@ const char* type_in_words(const nlohmann::json& like) {
   return "a word";
 }
 
-// The fact at `key`, or the only one whose path ends in it: wrappers lie around both the
-// tensors and the facts.
-const nlohmann::json* find_fact(const nlohmann::json& facts, const std::string& key) {
-  if (auto it = facts.find(key); it != facts.end()) return &*it;
-  const nlohmann::json* found = nullptr;
-  for (const auto& [path, value] : facts.items()) {
-    if (!path.ends_with("." + key)) continue;
-    if (found != nullptr && *found != value) return nullptr;  // two that disagree say nothing
-    found = &value;
-  }
-  return found;
-}
-
 }  // namespace
 
 Application::Application(const Recognition& recognition, const Checkpoint& checkpoint)
@@ -112,7 +99,7 @@ Value Application::setting(const AskRule& ask, const std::map<std::string, std::
     return *value;
   }
   for (const std::string& path : ask.from) {
-    const nlohmann::json* fact = find_fact(checkpoint_.facts, path);
+    const nlohmann::json* fact = source_.facts().find(path);
     if (fact == nullptr || fact->is_null()) continue;
     origin = "checkpoint";
     std::optional<Value> value = from_json(*fact);

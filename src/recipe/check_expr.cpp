@@ -242,6 +242,10 @@ void ExprChecker::check_captures(const Pattern& pattern, Place place) {
 void ExprChecker::source(Expr& expr, const ExprContext& context, bool free_captures) {
   expr.use = Expr::Use::source;
   seen_source_ = true;
+  spelled(expr, context, free_captures);
+}
+
+void ExprChecker::spelled(Expr& expr, const ExprContext& context, bool free_captures) {
   check_captures(expr.pattern, expr.place);
   check_computed(expr.pattern, context);
   for (const std::string& capture : expr.pattern.captures()) {
@@ -337,6 +341,7 @@ void ExprChecker::argument(const Expr& call, Expr& arg, ArgKind kind, Type expec
             "'" + call.name + "' takes a name here, as in " + std::string(call.function->usage));
   } else if (kind == ArgKind::key) {
     arg.use = Expr::Use::symbol;
+    spelled(arg, context, false);
   } else if (kind == ArgKind::dtype) {
     arg.use = Expr::Use::symbol;
     const std::vector<std::string>& words = dtype_words();

@@ -61,6 +61,8 @@ class ExprChecker {
   Type bare_name(Expr& expr, Type expected, const ExprContext& context);
   Type unknown_name(Expr& expr, Type expected, const ExprContext& context);
   void source(Expr& expr, const ExprContext& context, bool free_captures);
+  // The captures and computed indices of a name, and whether they have values.
+  void spelled(Expr& expr, const ExprContext& context, bool free_captures);
   Type call(Expr& expr, Type expected, const ExprContext& context);
   void argument(const Expr& call, Expr& arg, ArgKind kind, Type expected, ExprContext& context);
   void variable(Expr& arg, ExprContext& context);

@@ -240,6 +240,8 @@ void RecipeChecker::encoded_line(const Member& member, const Pattern& name, cons
   checker_.check(*rule.expr, Type::tensor, {});
   bool any = false;
   each_node(*rule.expr, [&](Expr& node) {
+    const bool fact = node.function != nullptr && node.function->fn == Fn::fact;
+    if (fact && node.args.size() == 1) rule.facts.push_back(node.args[0]->pattern);
     if (node.use != Expr::Use::source) return;
     rule.needs.push_back(node.pattern);
     any |= node.pattern.has_star();

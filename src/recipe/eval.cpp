@@ -175,17 +175,20 @@ const Expr* Evaluator::encoding(const std::string& name, std::string& any) {
     bool whole = std::all_of(rule.needs.begin(), rule.needs.end(), [&](const Pattern& source) {
       return source_.find(expand(source)) != Source::kNone;
     });
+    whole = whole && std::all_of(rule.facts.begin(), rule.facts.end(),
+                                 [&](const Pattern& path) { return fact(path) != nullptr; });
     any_ = nullptr;
     if (whole) return rule.expr.get();
   }
   return nullptr;
 }
 
-Tensor Evaluator::source_tensor(const Expr& expr) {
+Tensor Evaluator::read(const std::string& name) {
   std::string any;
-  const Expr* encoded = any_ == nullptr ? encoding(found_name(expr), any) : nullptr;
+  const Expr* encoded = any_ == nullptr ? encoding(name, any) : nullptr;
   if (encoded == nullptr) {
-    std::size_t i = source_index(expr);
+    std::size_t i = source_.find(name);
+    if (i == Source::kNone) throw MissingSource{name};
     used.push_back(i);
     return source_.tensor(i).tensor;
   }
@@ -223,7 +226,7 @@ Value Evaluator::name(const Expr& expr) {
       WB_CHECK(subject != nullptr);
       return *subject;
     case Expr::Use::source:
-      return source_tensor(expr);
+      return read(found_name(expr));
     case Expr::Use::unresolved:
       break;
   }
@@ -324,12 +327,24 @@ Value Evaluator::count(const Expr& expr, bool first) {
   return static_cast<std::int64_t>(next);
 }
 
+const nlohmann::json* Evaluator::fact(const Pattern& path) {
+  if (any_ == nullptr || !path.has_star()) return source_.facts().at(expand(path));
+  const std::string* any = any_;
+  const nlohmann::json* found = nullptr;
+  for (const std::string& name : source_.wrapped(*any)) {
+    any_ = &name;
+    found = source_.facts().at(expand(path));
+    if (found != nullptr) break;
+  }
+  any_ = any;
+  return found;
+}
+
 Value Evaluator::lookup(const Expr& expr) {
-  const std::string& key = expr.args[0]->name;
+  const std::string key = expand(expr.args[0]->pattern);
   const nlohmann::json* at = nullptr;
   if (expr.function->fn == Fn::fact) {
-    auto it = source_.checkpoint().facts.find(key);
-    if (it != source_.checkpoint().facts.end()) at = &*it;
+    at = fact(expr.args[0]->pattern);
   } else if (source_.checkpoint().config) {
     // Dots lead into nested objects.
     at = &*source_.checkpoint().config;

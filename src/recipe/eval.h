@@ -62,6 +62,8 @@ class Evaluator {
   Value eval(const Expr& expr);
   bool boolean(const Expr& expr);
   Tensor tensor(const Expr& expr);
+  // What a line gets that reads the source tensor of this name: by [encoded], or as it is stored.
+  Tensor read(const std::string& name);
   std::int64_t whole(const Expr& expr);  // a whole number
   std::uint64_t size(const Expr& expr);  // and not negative
   double real(const Expr& expr);
@@ -73,6 +75,7 @@ class Evaluator {
   Value call(const Expr& expr);
   Value method(const Expr& expr);
   Value lookup(const Expr& expr);
+  const nlohmann::json* fact(const Pattern& path);  // nullptr when there is none
   Value count(const Expr& expr, bool first);
   Value compare(const Expr& expr, double tolerance, double absolute = 0);
   Tensor over(const Expr& expr, bool concat);
@@ -80,7 +83,6 @@ class Evaluator {
   Tensor scale_by(const Expr& expr, const Tensor& t);
   Tensor dequantise(const Expr& expr, const Tensor& t);
   std::size_t source_index(const Expr& expr);
-  Tensor source_tensor(const Expr& expr);
   // The expression that spells `name` by a line of [encoded], and what {any} is in it.
   const Expr* encoding(const std::string& name, std::string& any);
   int axis(const Expr& expr, const Tensor& of);

@@ -72,12 +72,13 @@ struct AliasRule {
 };
 
 // A line of [encoded], one per way: names before + {any} + after are what `expr` makes when
-// all of its source tensors are there. {any} is a star in its patterns.
+// all of its source tensors are there, and the facts that it has no default for. {any} is a star in
+// its patterns.
 struct EncodedRule {
   std::string before, after;
   Place place;
   ExprPtr expr;
-  std::vector<Pattern> needs;
+  std::vector<Pattern> needs, facts;
 };
 // A line of [refuse] or [assert].
 struct ConditionRule {

@@ -32,17 +32,17 @@ std::string plain_name(std::string_view name) {
   return out;
 }
 
-Source::Source(const Checkpoint& checkpoint, const std::string& prefix) : checkpoint_(checkpoint) {
-  std::string plain = plain_name(prefix);
+Source::Source(const Checkpoint& checkpoint, const std::string& prefix)
+    : checkpoint_(checkpoint), prefix_(plain_name(prefix)) {
   std::size_t n = checkpoint.tensors.size();
   names_.resize(n);
   inside_.resize(n);
   table_.resize(std::bit_ceil(2 * n + 2));
   for (std::size_t i = 0; i < n; ++i) {
     const std::string_view name = plain_view(checkpoint.tensors[i].name, altered_);
-    inside_[i] = name.starts_with(plain) && name.size() > plain.size();
+    inside_[i] = name.starts_with(prefix_) && name.size() > prefix_.size();
     if (!inside_[i]) continue;
-    names_[i] = name.substr(plain.size());
+    names_[i] = name.substr(prefix_.size());
     std::size_t at = std::hash<std::string_view>{}(names_[i]) & (table_.size() - 1);
     while (table_[at] != 0 && names_[table_[at] - 1] != names_[i]) {
       at = (at + 1) & (table_.size() - 1);
@@ -89,6 +89,20 @@ const std::set<std::uint64_t>& Source::indices(const Pattern& pattern,
     }
   }
   return it->second;
+}
+
+const Facts& Source::facts() const {
+  if (!facts_) facts_.emplace(checkpoint_.facts);
+  return *facts_;
+}
+
+std::vector<std::string> Source::wrapped(const std::string& name) const {
+  std::vector<std::string> out{name};
+  for (std::size_t at = prefix_.size(); at > 1;) {
+    at = prefix_.rfind('.', at - 2) + 1;
+    out.push_back(prefix_.substr(at) + name);
+  }
+  return out;
 }
 
 }  // namespace wb

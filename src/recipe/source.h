@@ -1,17 +1,19 @@
 // A checkpoint under a recipe's prefix: names as the recipe spells them, found by
 // hashing. Owns what is done to names (wrapper segments that torch.compile leaves are
-// taken out wherever they stand) and the counting of indices in them.
+// taken out wherever they stand), the counting of indices in them, and the facts beside them.
 #pragma once
 
 #include <cstdint>
 #include <deque>
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "checkpoint/checkpoint.h"
+#include "recipe/facts.h"
 #include "recipe/pattern.h"
 
 namespace wb {
@@ -41,13 +43,20 @@ class Source {
   // The values of the capture `variable` among names that match, whatever other captures are.
   const std::set<std::uint64_t>& indices(const Pattern& pattern, const std::string& variable) const;
 
+  const Facts& facts() const;
+  // What a tensor under the prefix may be called elsewhere: `name` alone, with the last segment of
+  // the prefix before it, and so on to the whole prefix.
+  std::vector<std::string> wrapped(const std::string& name) const;
+
  private:
   const Checkpoint& checkpoint_;
+  std::string prefix_;                   // plain
   std::vector<std::string_view> names_;  // of the checkpoint's strings, or of altered_
   std::deque<std::string> altered_;
   std::vector<bool> inside_;
   std::vector<std::uint32_t> table_;  // open addressing: 1 + index of a tensor; 0 is free
   mutable std::map<std::string, std::set<std::uint64_t>> counted_;  // by pattern text
+  mutable std::optional<Facts> facts_;                              // made when first asked for
 };
 
 }  // namespace wb

@@ -6,10 +6,9 @@ import re
 
 from gallery_flips import dead, mixtures
 
-# Values that no public layout of the gallery has: each is tested where it says, not by the gallery.
-NOT_IN_THE_GALLERY = {
-    ("container", "under quant_state"): "tests/blackbox/gallery_test.py: test_under_any_key_beside_anything",
-}
+# Values that no public layout of the gallery has, none at present: (axis, value) -> where it is tested
+# instead, "axes" (a variant of tests/mlx/test_axes.py) or "FILE: TEST".
+NOT_IN_THE_GALLERY = {}
 
 
 class Model:
@@ -73,7 +72,10 @@ AXES = [
     *[("container", kind.lower(), checkpoint(lambda m, kind=kind: kind in m.inspected["dtypes"]))
       for kind in ("F32", "F16", "BF16")],
     ("container", "FP8 blocks", checkpoint(lambda m: "F8_E4M3" in m.inspected["dtypes"])),
-    ("container", "INT8, a scalar scale beside each", checkpoint(lambda m: "I8" in m.inspected["dtypes"])),
+    ("container", "INT8, a scalar scale beside each",
+     checkpoint(lambda m: "I8" in m.inspected["dtypes"] and m.named(r"weight[._]scale$"))),
+    ("container", "INT8, scales as numbers in a dict beside",
+     checkpoint(lambda m: "I8" in m.inspected["dtypes"] and m.lines(r"fact\([^)]*\{any\}"))),
     ("embedding, head", "learned positions", is_value("positions", "learned")),
     ("embedding, head", "no positions", is_value("positions", "none")),
     ("embedding, head", "no rope", lambda m: m.spec[A + "qk_rope_head_dim"] == 0),

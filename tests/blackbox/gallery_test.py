@@ -29,9 +29,9 @@ class Entry:
     def __init__(self, golden):
         self.golden = golden
         self.name = golden.name.removesuffix(".golden.safetensors")
-        self.recipe = RECIPES / f"{self.name}.toml"
-        self.source = GALLERY / f"{self.name}.pt"
         facts = read_safetensors(golden)[1]
+        self.recipe = RECIPES / f"{facts.get('recipe', self.name)}.toml"
+        self.source = GALLERY / f"{self.name}.pt"
         self.settings = json.loads(facts["settings"])
         self.layers = int(facts["layers"])
 
@@ -103,7 +103,7 @@ class Agreement(GalleryTest):
     def test_recognised_and_every_tensor_accounted_for(self):
         def use(entry):
             plan = self.document("plan", entry.source, *entry.sets())
-            self.assertEqual(plan["recipe"], entry.name)
+            self.assertEqual(plan["recipe"], entry.recipe.stem)
             fates = {row["fate"] for row in plan["account"]}
             self.assertLessEqual(fates, {"used", "alias", "left out", "left_out", "outside"}, fates)
             self.assertEqual(len(plan["account"]), plan["sums"]["source_entries"])

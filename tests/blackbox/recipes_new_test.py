@@ -136,9 +136,10 @@ class Drafts(ProgramTest):
     def test_the_gallery(self):
         for golden in sorted(GALLERY.glob("*.golden.safetensors")):
             name = golden.name.removesuffix(".golden.safetensors")
+            facts = read_safetensors(golden)[1]
             settings = {key: str(value).lower() if isinstance(value, bool) else value for key, value in
-                        json.loads(read_safetensors(golden)[1]["settings"]).items()}
-            files = GALLERY / f"{name}.pt", SOURCE_DIR / "recipes" / f"{name}.toml"
+                        json.loads(facts["settings"]).items()}
+            files = GALLERY / f"{name}.pt", SOURCE_DIR / "recipes" / f"{facts.get('recipe', name)}.toml"
             with self.subTest(name):
                 if name not in BY_HAND:
                     self.check(*files, settings, ["--ask-all"] if name in ASK_ALL else [])

@@ -238,6 +238,27 @@ TEST(Draft, ScalesBesideNumbersOf8Bits) {
   EXPECT_FALSE(drafted(c).unknown.empty());
 }
 
+// The numbers of 8 bits have their scales in a dict beside them, by their names.
+TEST(Draft, ScalesAmongTheFacts) {
+  Checkpoint c = model(with(with(kNorms, kLatent), kMlp));
+  for (SourceTensor& t : c.tensors) {
+    if (t.name.find(".w_uk.") == std::string::npos) continue;
+    std::vector<std::byte> codes(240);
+    for (std::size_t i = 0; i < codes.size(); ++i) codes[i] = static_cast<std::byte>(i % 100);
+    t.tensor = Tensor::stored(t.name, memory_storage(std::move(codes)), DType::I8, {24, 10});
+    c.facts["meta"][t.name] = {{"type", "int8"}, {"scale", t.name[7] == '0' ? 0.25 : 0.5}};
+  }
+  Draft d = drafted(c);
+  EXPECT_TRUE(d.unknown.empty());
+  EXPECT_NE(d.toml.find("{any}.dequantise(full(fact('meta.{any}.scale'), 1))"), std::string::npos);
+  CanonicalModel m = answered(c, d, {{"query_order", "1"}});
+  EXPECT_EQ(read_f32(m.at("layers.1.attn.k_nope.weight"))[37], 0.5f * 37);
+  EXPECT_EQ(read_f32(m.at("layers.0.attn.k_nope.weight"))[37], 0.25f * 37);
+  // Where one of them has none, it is not that.
+  c.facts["meta"].erase("blocks.1.attn.w_uk.weight");
+  EXPECT_EQ(drafted(c).toml.find("fact("), std::string::npos);
+}
+
 TEST(Draft, TablesOfTheMultiTokenHeadsAreNotTheModels) {
   const std::vector<Named> mtp = {{"mtp.heads.0.weight", {24, 24}}, {"mtp.heads.0.bias", {24}},
                                   {"mtp.heads.1.weight", {24, 24}}, {"mtp.heads.1.bias", {24}},

@@ -41,7 +41,7 @@ std::optional<Buffer> buffer(const std::string& name, const Shape& shape,
   g.pattern = g.first_name = name;
   g.shape = shape;
   g.tensors = {0};
-  return buffer_of(g, c);
+  return buffer_of(g, c.tensors[0].tensor);
 }
 
 TEST(Buffers, AMaskIsCausalByItsValuesAndNotByItsName) {

@@ -61,6 +61,7 @@ class Language : public testing::Test {
         .raw("words", DType::I32, {1, 2}, bytes<std::uint32_t>({0x76543210u, 0x8000000fu}))
         .view("view", "a.weight")
         .fact("config.n", 5)
+        .fact("meta", {{"b.1.w", {{"scale", 0.5}}}, {"b._orig_mod.2.w", {{"scale", 0.25}}}})
         .config(
             {{"rope", {{"theta", 50000.5}}}, {"act", "silu"}, {"list", {1, 2}}, {"null", nullptr}});
     checkpoint_ = maker_.make();
@@ -266,6 +267,15 @@ TEST_F(Language, CountsIndicesAndRefusesGaps) {
 TEST_F(Language, LooksBesideTheTensors) {
   EXPECT_EQ(whole("fact(config.n)"), 5);
   EXPECT_EQ(whole("fact('config.none', 9)"), 9);
+  // Dicts nest, and their keys have dots; an index variable may stand in a path.
+  EXPECT_EQ(real("fact(meta.b.1.w.scale)"), 0.5);
+  EXPECT_EQ(real("fact('meta.b.2.w.scale')"), 0.25) << "without what torch.compile leaves in names";
+  EXPECT_EQ(real("fact(meta.b.{six - 5}.w.scale)"), 0.5);
+  bound_ = {"i"};
+  EXPECT_EQ(real("fact('meta.b.{i}.w.scale')"), 0.5);
+  bound_ = {};
+  EXPECT_THAT(error("fact('meta.b.3.w.scale')", Type::number).sentence(),
+              HasSubstr("needs the value of meta.b.3.w.scale, which stands beside the tensors"));
   EXPECT_DOUBLE_EQ(real("config(rope.theta)"), 50000.5);
   EXPECT_DOUBLE_EQ(real("config(rope.none, 2.5)"), 2.5);
   EXPECT_TRUE(truth("config(act) == 'silu'"));

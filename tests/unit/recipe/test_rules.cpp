@@ -183,6 +183,43 @@ TEST(Encoded, ANameStandsForWhatItsLineMakes) {
   for (const AccountLine& line : model.account) EXPECT_EQ(line.fate, Fate::used) << line.source;
 }
 
+// Scales that are numbers in a dict beside the tensors, by the tensors' names.
+TEST(Encoded, AScaleMayBeAFact) {
+  std::vector<std::byte> codes(6);
+  for (int i = 0; i < 6; ++i) codes[static_cast<std::size_t>(i)] = std::byte(i);
+  CheckpointMaker maker = small_layout();
+  maker.remove("h.0.up.weight").raw("h.0.up.weight", DType::I8, {3, 2}, codes);
+  maker.rename([](const std::string& name) { return "state.module." + name; });
+  const std::string toml =
+      small("[encoded]\n\"{any}\" = \"{any}.dequantise(full(fact('meta.{any}.scale'), 1))\"\n");
+  for (const char* wrapper : {"", "module.", "state.module."}) {
+    SCOPED_TRACE(wrapper);
+    CheckpointMaker saved = maker;
+    saved.fact("meta", {{wrapper + std::string("h.0.up.weight"), {{"scale", 0.5}}},
+                        {wrapper + std::string("h.1.up.weight"), {{"type", "raw"}}}});
+    CanonicalModel model = run(toml, saved);
+    EXPECT_THAT(read_f32(model.at("layers.0.mlp.dense.up.weight")),
+                ElementsAre(0, 0.5f, 1, 1.5f, 2, 2.5f));
+    EXPECT_TRUE(model.at("layers.1.mlp.dense.up.weight").is_movement()) << "it has no scale";
+  }
+  // Without scales the codes are what is read, and they are no weights of any type that is written.
+  CanonicalModel bare = run(toml, maker);
+  EXPECT_EQ(bare.at("layers.0.mlp.dense.up.weight").dtype(), DType::I8);
+}
+
+// A check looks at what a line would get, not at what is stored.
+TEST(Encoded, IsWhatAChecksThisIs) {
+  std::vector<std::byte> codes = {std::byte{2}, std::byte{0}, std::byte{2}, std::byte{2}};
+  CheckpointMaker maker = small_layout();
+  maker.raw("mask", DType::I8, {2, 2}, codes).fact("meta", {{"mask", {{"scale", 0.5}}}});
+  const std::string rest =
+      "[left_out]\n\"mask\" = { reason = \"mask\", check = \"equal(this, tril(2))\" }\n";
+  const std::string line =
+      "[encoded]\n\"{any}\" = \"{any}.dequantise(full(fact('meta.{any}.scale'), 1))\"\n";
+  run(small(line + rest), maker);
+  EXPECT_EQ(refused(small(rest), maker).code(), Code::recipe_check_failed);
+}
+
 // What MLX 0.32 made of FP8 codes and their scales, [200, 300] in blocks of 128: ragged both ways.
 TEST(Encoded, Fp8BlocksAreMlxsBitForBit) {
   Checkpoint golden =
