@@ -8,7 +8,7 @@ debian() {
   case $1 in
     build) echo g++ cmake ninja-build pkg-config libcli11-dev libfmt-dev nlohmann-json3-dev \
              libtomlplusplus-dev libxxhash-dev libssl-dev zlib1g-dev libdeflate-dev libonig-dev \
-             libhwy-dev libopenblas0-pthread libcpp-httplib-dev \
+             libhwy-dev libopenblas0-pthread libcpp-httplib-dev libedit-dev \
              libgtest-dev libgmock-dev ;;
     test) echo python3-torch python3-numpy python3-jinja2 chromium libopenmpi-dev openmpi-bin
           # Node.js from elsewhere brings its own npm, beside which Debian's does not install.

@@ -24,10 +24,11 @@ _weightbridge() {
     --set | --prefix | --shard-size | --threads | --group-size | --size) return ;;
   esac
   if [ "$COMP_CWORD" -eq 1 ]; then
-    COMPREPLY=($(compgen -W 'inspect plan convert verify logits generate serve bench recipes --help --version' -- "$cur"))
+    COMPREPLY=($(compgen -W 'inspect plan convert verify logits generate chat serve bench recipes --help --version' -- "$cur"))
     return
   fi
   local run='--tokens --tokenizer --as --threads'
+  local says='--max-tokens --temperature --top-k --top-p --min-p --repetition-penalty --seed --stop --no-speculation'
   local quant='--bits --group-size --mode --mix --quant-rules --size'
   local words=''
   case ${COMP_WORDS[1]} in
@@ -44,8 +45,10 @@ _weightbridge() {
       ;;
     logits) words="$source $run --text --hidden -o --output" ;;
     generate)
-      words="$source $run --prompt --max-tokens --temperature --top-k --top-p --min-p"
-      words="$words --repetition-penalty --seed --stop --no-speculation"
+      words="$source $run $says --prompt"
+      ;;
+    chat)
+      words="$source --tokenizer --as --threads $says --system --max-context --no-history"
       ;;
     serve)
       words="$source --beside --name --beside-name --tokenizer --as --threads --no-speculation"

@@ -1,6 +1,6 @@
 # fish completion for weightbridge(1). tests/blackbox/cli_docs.py keeps it complete.
-set -l commands inspect plan convert verify logits generate serve bench recipes
-set -l sources '__fish_seen_subcommand_from inspect plan convert verify logits generate serve bench'
+set -l commands inspect plan convert verify logits generate chat serve bench recipes
+set -l sources '__fish_seen_subcommand_from inspect plan convert verify logits generate chat serve bench'
 set -l targets '__fish_seen_subcommand_from plan convert'
 set -l converts '__fish_seen_subcommand_from convert'
 complete -c weightbridge -n "not __fish_seen_subcommand_from $commands" -f -a "$commands"
@@ -57,8 +57,8 @@ complete -c weightbridge -n "$verifies" -l max-perplexity-ratio -x -d 'Fail abov
 complete -c weightbridge -n '__fish_seen_subcommand_from logits' -l hidden -d 'Residual streams too'
 complete -c weightbridge -n '__fish_seen_subcommand_from logits' -s o -l output -r -d 'File to write'
 complete -c weightbridge -n '__fish_seen_subcommand_from generate' -l prompt -x -d 'Text to continue'
-complete -c weightbridge -n '__fish_seen_subcommand_from generate' -l max-tokens -x -d 'Most tokens to make'
-set -l says '__fish_seen_subcommand_from generate'
+set -l says '__fish_seen_subcommand_from generate chat'
+complete -c weightbridge -n "$says" -l max-tokens -x -d 'Most tokens to make'
 complete -c weightbridge -n "$says" -l temperature -x -d '0: always the likeliest token'
 complete -c weightbridge -n "$says" -l top-k -x -d 'Only the K likeliest tokens'
 complete -c weightbridge -n "$says" -l top-p -x -d 'Only the likeliest with P together'
@@ -67,6 +67,13 @@ complete -c weightbridge -n "$says" -l repetition-penalty -x -d 'Above 1: repeat
 complete -c weightbridge -n "$says" -l seed -x -d 'Of the random numbers'
 complete -c weightbridge -n "$says" -l stop -x -d 'End before this text'
 complete -c weightbridge -n "$says" -l no-speculation -d 'No guesses of multi-token heads'
+set -l chats '__fish_seen_subcommand_from chat'
+complete -c weightbridge -n "$chats" -l tokenizer -r -d 'tokenizer.json'
+complete -c weightbridge -n "$chats" -l as -x -a 'mlx-lm swift' -d 'Which reader of stock folders'
+complete -c weightbridge -n "$chats" -l threads -x -d 'Threads to work on'
+complete -c weightbridge -n "$chats" -l system -x -d 'Told before the conversation'
+complete -c weightbridge -n "$chats" -l max-context -x -d 'Tokens of conversation and answer'
+complete -c weightbridge -n "$chats" -l no-history -d 'Neither read nor keep typed lines'
 set -l serves '__fish_seen_subcommand_from serve'
 complete -c weightbridge -n "$serves" -l beside -r -d 'A second model'
 complete -c weightbridge -n "$serves" -l name -x -d 'Id of the model'

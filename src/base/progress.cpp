@@ -43,11 +43,6 @@ std::string short_bytes(double bytes) {
   return fmt::format("{:.0f}{}", s.value, s.unit);
 }
 
-unsigned terminal_columns(int fd) {
-  winsize size{};
-  if (::ioctl(fd, TIOCGWINSZ, &size) == 0 && size.ws_col > 0) return size.ws_col;
-  return 80;
-}
 bool locale_is_utf8() {
   for (const char* name : {"LC_ALL", "LC_CTYPE", "LANG"}) {
     const char* value = std::getenv(name);
@@ -115,6 +110,12 @@ std::string render_progress(const ProgressView& view, unsigned columns,
   if (tight.size() <= room) return tight;
   const std::string least = fmt::format("{}%", percent);
   return least.size() <= room ? least : "";
+}
+
+unsigned terminal_columns(int fd) {
+  winsize size{};
+  if (::ioctl(fd, TIOCGWINSZ, &size) == 0 && size.ws_col > 0) return size.ws_col;
+  return 80;
 }
 
 bool is_live_terminal(int fd) {

@@ -33,6 +33,8 @@ std::string render_progress(const ProgressView& view, unsigned columns, const Pr
 
 // Whether `fd` is a terminal that understands cursor movement.
 bool is_live_terminal(int fd);
+// Its width; 80 where it does not say.
+unsigned terminal_columns(int fd);
 // is_live_terminal and NO_COLOR is unset or empty (no-color.org).
 bool wants_color(int fd);
 

@@ -25,6 +25,7 @@ void add_convert(CLI::App& app, Session& session);
 void add_verify(CLI::App& app, Session& session);
 void add_logits(CLI::App& app, Session& session);
 void add_generate(CLI::App& app, Session& session);
+void add_chat(CLI::App& app, Session& session);
 void add_bench(CLI::App& app, Session& session);
 void add_serve(CLI::App& app, Session& session);
 void add_recipes(CLI::App& app, Session& session);

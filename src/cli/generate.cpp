@@ -1,12 +1,12 @@
 // `weightbridge generate MODEL`: a model continues a text, streamed as it is made, with what it
 // took on stderr at the end. The engine does it; this file owns flags and printing.
-#include <chrono>
 #include <optional>
 
 #include "cli/cli.h"
 #include "cli/output.h"
 #include "cli/run_flags.h"
 #include "cli/sampling_flags.h"
+#include "cli/timing.h"
 #include "engine/generation.h"
 #include "speak/text_stream.h"
 
@@ -18,39 +18,8 @@ struct Flags : RunFlags {
   SamplingFlags sampling;
 };
 
-class Clock {
- public:
-  double seconds() const {
-    return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin_).count();
-  }
-
- private:
-  std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
-};
-
-// What it took, for people and for --json.
-struct Timing {
-  double first = 0, all = 0;  // seconds from the start of the command's work
-  double rate(std::size_t made) const {
-    return made > 1 && all > first ? static_cast<double>(made - 1) / (all - first) : 0.0;
-  }
-};
-
-std::string timing_line(const engine::GenerationStats& stats, const Timing& t, std::size_t given) {
-  std::string line =
-      fmt::format("{} after a prompt of {}: first after {:.0f} ms, then {:.1f} a second",
-                  counted(given, "token"), stats.prompt_tokens, t.first * 1e3, t.rate(given));
-  if (stats.drafted > 0) {
-    line += fmt::format(
-        "; of {} guessed by the multi-token heads {} accepted ({:.0f} %)", stats.drafted,
-        stats.accepted,
-        100.0 * static_cast<double>(stats.accepted) / static_cast<double>(stats.drafted));
-  }
-  return line;
-}
-
 int generate(const Flags& flags, bool json) {
-  const Clock clock;
+  const Stopwatch clock;
   const LoadedModel loaded = load_source(flags.source, reader_from_name(flags.as));
   engine::Engine engine(loaded.model, {.threads = flags.threads});
   const auto tokenizer = tokenizer_for(flags.tokenizer, flags.source.path);
@@ -97,11 +66,8 @@ int generate(const Flags& flags, bool json) {
   Json out = {{"prompt_tokens", stats.prompt_tokens},
               {"tokens", made},
               {"text", tokenizer ? Json(text) : Json(nullptr)},
-              {"finish_reason", finish},
-              {"seconds_to_first", timing.first},
-              {"tokens_per_second", timing.rate(made.size())}};
-  if (stats.drafted > 0)
-    out["speculation"] = {{"drafted", stats.drafted}, {"accepted", stats.accepted}};
+              {"finish_reason", finish}};
+  add_timing(out, stats, timing, made.size());
   print_json(out);
   return kDone;
 }

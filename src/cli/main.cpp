@@ -72,6 +72,7 @@ int run(int argc, char** argv) {
   add_verify(app, session);
   add_logits(app, session);
   add_generate(app, session);
+  add_chat(app, session);
   add_bench(app, session);
   add_serve(app, session);
   add_recipes(app, session);

@@ -5,11 +5,7 @@
 
 namespace wb::cli {
 
-void add_run_flags(CLI::App& command, RunFlags& flags) {
-  add_source_flags(command, flags.source);
-  command
-      .add_option("--tokens", flags.tokens, "Token ids: 1,2,3, or a file (.u16, .u32, safetensors)")
-      ->option_text("IDS");
+void add_model_flags(CLI::App& command, ModelFlags& flags) {
   command
       .add_option("--tokenizer", flags.tokenizer,
                   "tokenizer.json (default: looked for beside the model)")
@@ -20,6 +16,14 @@ void add_run_flags(CLI::App& command, RunFlags& flags) {
   command.add_option("--threads", flags.threads, "Threads to work on (default: every core)")
       ->check(CLI::Range(1u, 1024u))
       ->option_text("N");
+}
+
+void add_run_flags(CLI::App& command, RunFlags& flags) {
+  add_source_flags(command, flags.source);
+  command
+      .add_option("--tokens", flags.tokens, "Token ids: 1,2,3, or a file (.u16, .u32, safetensors)")
+      ->option_text("IDS");
+  add_model_flags(command, flags);
 }
 
 std::vector<std::uint32_t> input_tokens(const RunFlags& flags, const std::string& option,

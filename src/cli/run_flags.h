@@ -8,10 +8,16 @@
 
 namespace wb::cli {
 
-struct RunFlags {
+struct ModelFlags {
   SourceFlags source;
-  std::string tokens, prompt, tokenizer, as = "mlx-lm";
+  std::string tokenizer, as = "mlx-lm";
   unsigned threads = 0;
+};
+// All but those of the source: --tokenizer, --as, --threads.
+void add_model_flags(CLI::App& command, ModelFlags& flags);
+
+struct RunFlags : ModelFlags {
+  std::string tokens, prompt;
 };
 void add_run_flags(CLI::App& command, RunFlags& flags);
 

@@ -1,12 +1,14 @@
 // See sampling_flags.h.
 #include "cli/sampling_flags.h"
 
+#include <fmt/format.h>
+
 namespace wb::cli {
 
 void add_sampling_flags(CLI::App& command, SamplingFlags& flags) {
   engine::SamplerOptions& o = flags.options;
   command.add_option("--max-tokens", flags.max_tokens, "Most tokens to make")
-      ->option_text("N [40]");
+      ->option_text(fmt::format("N [{}]", flags.max_tokens));
   command.add_option("--temperature", o.temperature, "0: always the likeliest token")
       ->option_text("T [0]");
   command.add_option("--top-k", o.top_k, "Only the K likeliest tokens")->option_text("K [all]");

@@ -16,6 +16,7 @@ struct SamplingFlags {
   std::vector<std::string> stop;
   bool no_speculation = false;
 };
+// What `flags` hold are the defaults.
 void add_sampling_flags(CLI::App& command, SamplingFlags& flags);
 
 }  // namespace wb::cli

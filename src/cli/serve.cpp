@@ -10,8 +10,8 @@
 #include <thread>
 
 #include "cli/cli.h"
-#include "cli/model.h"
 #include "cli/output.h"
+#include "cli/run_flags.h"
 #include "serve/server.h"
 #include "speak/chat_template.h"
 
@@ -19,10 +19,8 @@ namespace wb::cli {
 
 namespace {
 
-struct Flags {
-  SourceFlags source;
-  std::string beside, tokenizer, name, beside_name, as = "mlx-lm";
-  unsigned threads = 0;
+struct Flags : ModelFlags {
+  std::string beside, name, beside_name;
   bool no_speculation = false;
   serve::ServerOptions server;
   double time_limit = 300, read_timeout = 15, write_timeout = 30, idle_timeout = 60, grace = 10;
@@ -226,16 +224,7 @@ void add_serve(CLI::App& app, Session& session) {
       ->option_text("ID");
   command->add_option("--beside-name", flags->beside_name, "The second model's id")
       ->option_text("ID");
-  command
-      ->add_option("--tokenizer", flags->tokenizer,
-                   "tokenizer.json (default: looked for beside the model)")
-      ->option_text("PATH");
-  command->add_option("--as", flags->as, "Read a stock folder as mlx-lm does, or as swift does")
-      ->check(CLI::IsMember({"mlx-lm", "swift"}))
-      ->option_text("mlx-lm|swift [mlx-lm]");
-  command->add_option("--threads", flags->threads, "Threads to work on (default: every core)")
-      ->check(CLI::Range(1u, 1024u))
-      ->option_text("N");
+  add_model_flags(*command, *flags);
   command->add_flag("--no-speculation", flags->no_speculation,
                     "Do not let multi-token heads guess ahead (as with --beside)");
   serve::ServerOptions& o = flags->server;
