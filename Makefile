@@ -20,7 +20,7 @@ help:
 	@echo 'make clang   build and test with clang 14'
 	@echo 'make lint    clang-format and clang-tidy, no finding allowed'
 	@echo 'make format  let clang-format rewrite what it would change'
-	@echo 'make bench   speed, against cp and against a PyTorch script'
+	@echo 'make bench   speed, against cp, PyTorch, MLX and what the machine allows'
 	@echo 'make fuzz    build the fuzzers'
 	@echo 'make install PREFIX=/usr/local'
 

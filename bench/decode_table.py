@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
-"""The table of run_decode.sh from its raw results: decode_table.py FOLDER TURNS."""
+"""The table of run_decode.sh from its raw results: decode_table.py FOLDER TURNS. Rows of a peer that
+has no results are left out."""
 import json
 import os
+import platform
 import statistics
 import sys
 
@@ -25,9 +27,21 @@ def ours(folder, name, test, turns):
             for key in ("tokens_per_second", "roofline", "part_of_roofline")]
 
 
+def processor():
+    """Its name, where the system says it."""
+    try:
+        with open("/proc/cpuinfo") as f:
+            for line in f:
+                if line.startswith("model name"):
+                    return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
 def main():
     folder, turns = sys.argv[1], int(sys.argv[2])
-    print(f"{os.cpu_count()} cores; medians of {turns} turns; tokens per second")
+    print(f"{processor()}, {os.cpu_count()} cores; medians of {turns} turns; tokens per second")
     line = "{:<34} {:>9} {:>22} {:>9}  {:<6} {}"
     print(line.format("", "ours", "against", "reached", "bar", ""))
 
@@ -53,6 +67,8 @@ def main():
     at256 = {name: ours(folder, name + ".at256", "decode 64 at 256", turns)[0]
              for name in ("f32", "f32-4")}
     for name in ("f32", "f32-4"):
+        if not os.path.exists(os.path.join(folder, f"{name}.mlx.0")):
+            continue
         mlx = statistics.median(numbers(folder, name + ".mlx", turns))
         row(f"decode at 256, {names[name]}", at256[name], "MLX", mlx, at256[name] / mlx, 3, "x")
     prompt = ours(folder, "f32.alone", "prompt 512", turns)[0]

@@ -51,6 +51,7 @@ wb_blackbox(variants variants_test.py TORCH ARGS Variants)
 
 wb_blackbox(speak speak_test.py)
 wb_blackbox(chat chat_test.py)
+wb_blackbox(bench_table bench_table_test.py)
 
 # serve: over plain HTTP, under load, from OpenAI's own client, and its page in a browser.
 wb_blackbox(serve serve_test.py ARGS Answers Refusals Beside)
