@@ -14,6 +14,7 @@
 #include "cli/output.h"
 #include "cli/replace_file.h"
 #include "cli/texts.h"
+#include "tokenizer/utf8.h"
 
 namespace wb::cli {
 
@@ -62,7 +63,7 @@ std::vector<std::string> HistoryFile::load() {
   std::error_code failed;
   if (path_.empty() || !fs::exists(path_, failed)) return {};
   try {
-    std::vector<std::string> out = lines_of(read_text_file(path_));
+    std::vector<std::string> out = lines_of(utf8::replace_invalid(read_text_file(path_)));
     const bool many = out.size() >= 2 * kMostLines;
     if (out.size() > kMostLines) out.erase(out.begin(), out.end() - kMostLines);
     if (many) {

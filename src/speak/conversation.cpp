@@ -81,6 +81,7 @@ SpokenAnswer Conversation::answer(const std::string& message, const AnswerOption
     SpokenAnswer out = make(fitting(options, listener), options, listener);
     if (out.taken_back) {
       messages_.pop_back();
+      shown_ = shown;
     } else {
       messages_.push_back({"assistant", out.text});
     }

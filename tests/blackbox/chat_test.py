@@ -144,9 +144,13 @@ class Script(ChatTest):
         flags = ["--max-tokens", "8", "--temperature", "1.2", "--top-k", "40", "--seed", "5"]
         wanted = self.generated(self.rendered("Go", system="Be brief."), *flags)["tokens"]
         self.assertEqual(self.turns(["Go"], "--system", "Be brief.", *flags)[0]["tokens"], wanted)
-        said = ["/system Be brief.", "/temp 1.2", "/seed 5", "Go", "/reset", "Go"]
+        said = ["/system Be brief.", "/temp 1.2", "/seed 5", "Go", "/reset", "Go", "/reset", "/top-p 0.4", "Go"]
         turns = self.turns(said, "--max-tokens", "8", "--top-k", "40")
-        self.assertEqual([t["tokens"] for t in turns], [wanted, wanted])
+        narrow = self.generated(self.rendered("Go", system="Be brief."), *flags, "--top-p", "0.4")["tokens"]
+        self.assertEqual([t["tokens"] for t in turns], [wanted, wanted, narrow])
+        self.assertNotEqual(wanted, narrow)
+        said = ["/system Be brief.", "/system", "Go"]
+        self.assertEqual(self.turns(said, *flags)[0]["tokens"], self.generated(self.rendered("Go"), *flags)["tokens"])
         stop = self.turns(["In the beginning"], "--max-tokens", "30")[0]["text"].split()[2]
         turn = self.turns(["In the beginning"], "--max-tokens", "30", "--stop", stop)[0]
         self.assertEqual(turn["finish_reason"], "stop")
@@ -190,6 +194,19 @@ class Script(ChatTest):
         bare = shutil.copy(TINY, self.dir)
         self.fail_with(2, "usage", "chat", bare, stdin=subprocess.DEVNULL)
         self.assertEqual(self.script(["/exit", "Never said"]).stdout, "")
+
+    def test_the_folders_end_of_text_ends_an_answer(self):
+        whole = self.turns(["In the beginning"], "--max-tokens", "30")[0]["text"]
+        end = whole.split()[2]
+        (self.folder / "tokenizer_config.json").write_text(json.dumps({"eos_token": end}))
+        turn = self.turns(["In the beginning"], "--max-tokens", "30")[0]
+        self.assertEqual((turn["text"], turn["finish_reason"]), (whole[:whole.index(end)], "stop"))
+
+    def test_a_line_without_end_is_bounded(self):
+        run = subprocess.run([PROGRAM, "chat", self.model], input=b"x" * (17 << 20), stdout=subprocess.PIPE,
+                             stderr=subprocess.PIPE)
+        self.assertEqual(run.returncode, 3)
+        self.assertIn(b"too long", run.stderr)
 
     def test_without_a_template_the_text_goes_on(self):
         (self.folder / "chat_template.jinja").unlink()
@@ -356,15 +373,19 @@ class AtATerminal(ChatTest):
         (state / "weightbridge").mkdir()
         path = state / "weightbridge" / "chat_history"
         path.write_text("".join(f"line {i}\n" for i in range(2500)))
+        with open(path, "ab") as f:
+            f.write(b"not UTF-8: \xff\n")
         path.chmod(0o644)
         t = self.terminal("--max-tokens", "1", XDG_STATE_HOME=str(state))
         t.expect("> ")
-        t.type("/seed 1\r")
+        t.type("\x1b[A")
+        t.expect("not UTF-8: \ufffd")
+        t.type("\x1b[A\x1b[A\x01\x0b/seed 1\r")
         t.expect("Seed 1.")
         t.type("\x04")
         self.assertEqual(t.end(), 0)
         lines = path.read_text().splitlines()
-        self.assertEqual((len(lines), lines[0], lines[-1]), (1001, "line 1500", "/seed 1"))
+        self.assertEqual((len(lines), lines[0], lines[-1]), (1001, "line 1501", "/seed 1"))
         self.assertEqual(stat.S_IMODE(path.stat().st_mode), 0o600)
         self.assertEqual(list(self.home.iterdir()), [])
 
