@@ -105,8 +105,13 @@ std::vector<Question> Application::questions(const std::map<std::string, std::st
     const AskRule& ask = recipe_.asks[i];
     if (model_.settings[i].origin != "default") continue;
     const ScalarName& name = recipe_.scalars[ask.slot];
-    out.push_back(
-        {Question::Kind::setting, name.name, ask.help, ask.default_value, candidates(ask)});
+    Question question{Question::Kind::setting, name.name, ask.help, ask.default_value,
+                      candidates(ask)};
+    if (ask.default_value.is_number_float() && ask.minimum != nullptr && ask.maximum != nullptr) {
+      question.least = eval_.real(*ask.minimum);
+      question.most = eval_.real(*ask.maximum);
+    }
+    out.push_back(std::move(question));
   }
   return out;
 }

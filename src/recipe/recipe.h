@@ -84,6 +84,8 @@ struct Question {
   // and false, else the whole numbers between its bounds (the first 64); a field's words, or
   // true and false. Empty for other numbers.
   std::vector<nlohmann::json> candidates;
+  // A setting of real numbers that has both bounds: what lies between them may be tried.
+  double least = 0, most = 0;
 };
 // What [model] says, with fields that are open and not in `overrides` at their defaults; not
 // validated, and no tensor is made. Throws where the dimensions contradict the checkpoint.

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 
 #include "solve/numbers.h"
 
@@ -132,6 +133,19 @@ bool plainer(Looks& looks, Assignment& at, const std::vector<std::size_t>& open)
   return false;
 }
 
+// A number that a list has one value of is not told by a view that has nothing against it: another
+// number that the view does not tell from it, if there is one.
+std::optional<json> as_good(Looks& looks, const Assignment& at, std::size_t field) {
+  const Unknown& unknown = looks.fields()[field].unknown;
+  if (!unknown.real || at[field] == 0.0) return std::nullopt;
+  const double number = at[field].get<double>();
+  const double other = 2 * number <= unknown.most ? 2 * number : number / 2;
+  const Assignment next = with(at, field, other);
+  if (!looks.at(next).fit.solved) return std::nullopt;
+  const double apart = looks.view().separation(looks.predict(at), looks.predict(next));
+  return apart <= kCertain ? std::optional<json>(other) : std::nullopt;
+}
+
 }  // namespace
 
 Assignment decide(Looks& looks, Assignment at, const std::vector<std::size_t>& open,
@@ -145,8 +159,13 @@ Assignment decide(Looks& looks, Assignment at, const std::vector<std::size_t>& o
   tried = table(looks, at, open);
   for (std::size_t i = 0; i < open.size(); ++i) {
     std::vector<json> left;
+    bool against = false;
     for (const Tried& t : tried[i]) {
       if (t.as == TriedAs::chosen || t.as == TriedAs::same) left.push_back(t.value);
+      against |= t.as == TriedAs::ruled_out;
+    }
+    if (left.size() == 1 && !against) {
+      if (std::optional<json> other = as_good(looks, at, open[i])) left.push_back(*other);
     }
     looks.fields()[open[i]].left = std::move(left);
   }

@@ -251,6 +251,21 @@ void add_once(Values& out, const json& value) {
 
 }  // namespace
 
+namespace {
+
+// A real number between bounds of the recipe's own: the default where it is one of them, and 1.
+void within_bounds(Unknown& u, const Question& q) {
+  u.least = q.least;
+  u.most = q.most;
+  u.listed.clear();
+  for (const double value : {q.default_value.get<double>(), 1.0}) {
+    if (q.least <= value && value <= q.most) add_once(u.listed, value);
+  }
+  if (u.listed.empty()) u.listed = {std::sqrt(q.least * q.most)};
+}
+
+}  // namespace
+
 std::vector<Unknown> unknowns_of(const std::vector<Question>& questions) {
   std::vector<Unknown> out;
   for (const Question& q : questions) {
@@ -272,6 +287,7 @@ std::vector<Unknown> unknowns_of(const std::vector<Question>& questions) {
       const double value = u.real ? std::fabs(q.default_value.get<double>()) : 0;
       u.least = value > 0 ? value * 1e-3 : 1e-6;
       u.most = value > 0 ? value * 1e3 : 1e3;
+      if (u.real && 0 < q.least && q.least < q.most) within_bounds(u, q);
     } else {
       const Row row = row_of(q.key);
       u.later = row.later;

@@ -107,6 +107,20 @@ TEST(OpenRecipe, QuestionsCarryWhatToTry) {
   EXPECT_EQ(questions(recognition, checkpoint, {{"experts_per_token", "2"}}).size(), 3u);
 }
 
+TEST(OpenRecipe, ANumberHasTheBoundsOfItsSetting) {
+  Checkpoint checkpoint = reference_layout().make();
+  auto asked = [&](const std::string& bounds) {
+    const std::string text = shipped_text() + "\n[ask.factor]\ndefault = 1.0\nhelp = \"f\"\n" +
+                             bounds + "[assert]\n\"it is used\" = \"factor > 0.0\"\n";
+    return questions(recognise(checkpoint, recipe_of(text)), checkpoint, {}).back();
+  };
+  Question q = asked("min = 0.25\nmax = \"2.0 * hidden_size\"\n");
+  EXPECT_EQ(q.key, "factor");
+  EXPECT_EQ(q.least, 0.25);
+  EXPECT_EQ(q.most, 2.0 * test::ReferenceSizes{}.hidden);
+  EXPECT_EQ(asked("min = 0.25\n").least, 0) << "one bound is none";
+}
+
 TEST(OpenRecipe, CandidatesGoBeforeTheRange) {
   std::string text = with(shipped_text(), "max     = \"n_routed_experts\"",
                           "max     = \"n_routed_experts\"\ncandidates = [2, 3]");

@@ -97,6 +97,24 @@ TEST(Unknowns, ScalesAreThoseOfTheDimensions) {
               AllOf(Contains(json(1 / std::sqrt(6.0))), Contains(json(1 / std::sqrt(8.0)))));
 }
 
+// The recipe's own bounds, where it has both; a default outside of them is no guess.
+TEST(Unknowns, ARealSettingIsSoughtBetweenItsBounds) {
+  Question q{Question::Kind::setting, "route_scale", "", 2.5, {}};
+  EXPECT_DOUBLE_EQ(unknowns_of({q}).at(0).least, 2.5e-3) << "without, around the default";
+  EXPECT_DOUBLE_EQ(unknowns_of({q}).at(0).most, 2500.0);
+  q.least = 0.01;
+  q.most = 100.0;
+  Unknown u = unknowns_of({q}).at(0);
+  EXPECT_TRUE(u.real);
+  EXPECT_EQ(u.least, 0.01);
+  EXPECT_EQ(u.most, 100.0);
+  EXPECT_THAT(u.listed, testing::ElementsAre(2.5, 1.0));
+  q.default_value = 7777.0;
+  EXPECT_THAT(unknowns_of({q}).at(0).listed, testing::ElementsAre(1.0));
+  q.least = 4.0;
+  EXPECT_THAT(unknowns_of({q}).at(0).listed, testing::ElementsAre(20.0)) << "between the bounds";
+}
+
 TEST(Unknowns, ASettingIsGivenTheUsualValuesOfTheFieldThatItReaches) {
   Unknown base = unknowns_of({{Question::Kind::setting, "theta", "", 7777.0, {}}}).at(0);
   learn_from_fields(base, {"rope.base"});
