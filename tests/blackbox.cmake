@@ -27,7 +27,8 @@ set(blackbox_environment "WB_PROGRAM=$<TARGET_FILE:weightbridge>" "WB_SOURCE_DIR
     "WB_SANITIZED=$<BOOL:${WB_SANITIZE}>" "PYTHONDONTWRITEBYTECODE=1"
     "WB_MLX_WORK=${CMAKE_BINARY_DIR}/mlx-live"
     "WB_TOKENIZER_WORK=${CMAKE_BINARY_DIR}/tokenizer-live"
-    "WB_OPENAI_WORK=${CMAKE_BINARY_DIR}/openai-live")
+    "WB_OPENAI_WORK=${CMAKE_BINARY_DIR}/openai-live"
+    "WB_FAULTS_WORK=${CMAKE_BINARY_DIR}/faults")
 # wb_blackbox(NAME SCRIPT [TORCH] [ARGS ...]); exit code 77 is a skip that says why.
 function(wb_blackbox name script)
   cmake_parse_arguments(arg "TORCH" "" "ARGS" ${ARGN})
@@ -111,3 +112,6 @@ wb_blackbox(integrity integrity_test.py)
 # Conversions that are cut off, and ranks of mpirun.
 wb_blackbox(resume resume_test.py ARGS Interrupted)
 wb_blackbox(ranks resume_test.py ARGS Ranks)
+
+# Faults of the machine: disks, files that change, failing calls, signals, limits.
+wb_blackbox(faults faults_test.py)

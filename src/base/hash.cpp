@@ -9,6 +9,7 @@
 
 #include <array>
 #include <memory>
+#include <new>
 
 #include "base/error.h"
 
@@ -33,10 +34,15 @@ std::string to_hex(XXH128_hash_t hash) {
   return to_hex(std::span<const unsigned char>(canonical.digest, sizeof canonical.digest));
 }
 
+// Both libraries say no only where they find no memory.
+void require_memory(bool made) {
+  if (!made) throw std::bad_alloc();
+}
+
 class Xxh3 final : public Hasher {
  public:
   Xxh3() : state_(XXH3_createState(), XXH3_freeState) {
-    WB_CHECK(state_ && XXH3_128bits_reset(state_.get()) == XXH_OK);
+    require_memory(state_ && XXH3_128bits_reset(state_.get()) == XXH_OK);
   }
   void update(std::span<const std::byte> bytes) override {
     WB_CHECK(XXH3_128bits_update(state_.get(), bytes.data(), bytes.size()) == XXH_OK);
@@ -50,7 +56,7 @@ class Xxh3 final : public Hasher {
 class Sha256 final : public Hasher {
  public:
   Sha256() : context_(EVP_MD_CTX_new(), EVP_MD_CTX_free) {
-    WB_CHECK(context_ && EVP_DigestInit_ex(context_.get(), EVP_sha256(), nullptr) == 1);
+    require_memory(context_ && EVP_DigestInit_ex(context_.get(), EVP_sha256(), nullptr) == 1);
   }
   void update(std::span<const std::byte> bytes) override {
     WB_CHECK(EVP_DigestUpdate(context_.get(), bytes.data(), bytes.size()) == 1);
@@ -58,7 +64,7 @@ class Sha256 final : public Hasher {
   std::string hex() const override {
     std::unique_ptr<EVP_MD_CTX, decltype(&EVP_MD_CTX_free)> copy(EVP_MD_CTX_new(), EVP_MD_CTX_free);
     std::array<unsigned char, 32> digest{};
-    WB_CHECK(copy && EVP_MD_CTX_copy_ex(copy.get(), context_.get()) == 1);
+    require_memory(copy && EVP_MD_CTX_copy_ex(copy.get(), context_.get()) == 1);
     WB_CHECK(EVP_DigestFinal_ex(copy.get(), digest.data(), nullptr) == 1);
     return to_hex(digest);
   }

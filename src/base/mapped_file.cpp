@@ -47,6 +47,8 @@ MappedFile::MappedFile(int fd, std::string path) : fd_(fd), path_(std::move(path
         .advice("Give a checkpoint file, or a folder that holds safetensors files.");
   }
   size_ = static_cast<std::uint64_t>(st.st_size);
+  modified_s_ = st.st_mtim.tv_sec;
+  modified_ns_ = st.st_mtim.tv_nsec;
   if (size_ == 0) return;  // mmap refuses empty files; an empty span serves
   void* address = ::mmap(nullptr, size_, PROT_READ, MAP_SHARED, fd_, 0);
   if (address == MAP_FAILED) {
@@ -56,11 +58,29 @@ MappedFile::MappedFile(int fd, std::string path) : fd_(fd), path_(std::move(path
     fail(path_, "cannot be mapped");
   }
   data_ = static_cast<const std::byte*>(address);
+  guarded_ = GuardedRange(data_, size_, fd_, path_);
 }
 
 MappedFile::~MappedFile() {
+  guarded_ = GuardedRange();  // before the addresses are anyone else's
   if (data_ != nullptr) ::munmap(const_cast<std::byte*>(data_), size_);
   ::close(fd_);
+}
+
+void MappedFile::require_unchanged() const {
+  require_readable();
+  struct stat st {};
+  if (::fstat(fd_, &st) != 0) fail(path_, "cannot be examined");
+  if (static_cast<std::uint64_t>(st.st_size) == size_ && st.st_mtim.tv_sec == modified_s_ &&
+      st.st_mtim.tv_nsec == modified_ns_) {
+    return;
+  }
+  throw Error(Code::file_open, "was changed by someone else while it was read")
+      .file(path_)
+      .expected(std::to_string(size_) + " bytes")
+      .actual(static_cast<std::uint64_t>(st.st_size) == size_ ? "other contents"
+                                                              : std::to_string(st.st_size))
+      .advice("Let whoever writes the file finish, then run this again.");
 }
 
 std::span<const std::byte> MappedFile::range(std::uint64_t offset, std::uint64_t length) const {

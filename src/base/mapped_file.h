@@ -9,6 +9,8 @@
 #include <span>
 #include <string>
 
+#include "base/read_guard.h"
+
 namespace wb {
 
 class MappedFile {
@@ -30,6 +32,9 @@ class MappedFile {
   // a later run of the same plan will read again.
   bool touched() const { return touched_.load(std::memory_order_relaxed); }
   void touch() const { touched_.store(true, std::memory_order_relaxed); }
+  // Throws Code::file_open when the file is not what it was when it was opened: lost pages
+  // (base/read_guard.h), another size, or written to since.
+  void require_unchanged() const;
   // Bytes [offset, offset + length); throws Code::truncated when the file ends before.
   std::span<const std::byte> range(std::uint64_t offset, std::uint64_t length) const;
 
@@ -39,6 +44,8 @@ class MappedFile {
   std::string path_;
   const std::byte* data_ = nullptr;
   std::uint64_t size_ = 0;
+  std::int64_t modified_s_ = 0, modified_ns_ = 0;  // when it was opened
+  GuardedRange guarded_;                           // data_; refers to fd_ and path_
   mutable std::atomic<bool> touched_{false};
 };
 

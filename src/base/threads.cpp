@@ -7,8 +7,8 @@
 #include <atomic>
 #include <exception>
 #include <mutex>
-#include <thread>
-#include <vector>
+#include <system_error>
+#include <utility>
 
 namespace wb {
 
@@ -21,6 +21,21 @@ unsigned default_threads() {
   }
 #endif
   return std::max(1u, std::thread::hardware_concurrency());
+}
+
+bool Crew::start(std::function<void()> body) {
+  threads_.reserve(threads_.size() + 1);  // so that a thread that was started has its place
+  try {
+    threads_.emplace_back(std::move(body));
+  } catch (const std::system_error&) {
+    return false;
+  }
+  return true;
+}
+
+void Crew::join() {
+  for (std::thread& thread : threads_) thread.join();
+  threads_.clear();
 }
 
 void parallel_for(std::size_t count, unsigned threads,
@@ -39,10 +54,12 @@ void parallel_for(std::size_t count, unsigned threads,
       if (!failure) failure = std::current_exception();
     }
   };
-  std::vector<std::thread> pool;
-  for (unsigned t = 1; t < threads; ++t) pool.emplace_back(work, t);
+  Crew crew;
+  for (unsigned t = 1; t < threads; ++t) {
+    if (!crew.start([&work, t] { work(t); })) break;
+  }
   if (count > 0) work(0);
-  for (auto& thread : pool) thread.join();
+  crew.join();
   if (failure) std::rethrow_exception(failure);
 }
 

@@ -12,6 +12,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <mutex>
+#include <new>
 #include <utility>
 #include <vector>
 
@@ -56,7 +57,7 @@ void write_fully(int fd, const std::byte* data, std::size_t length) {
 class Inflater {
  public:
   explicit Inflater(std::span<const std::byte> input) : rest_(input) {
-    WB_CHECK(inflateInit2(&stream_, -MAX_WBITS) == Z_OK);
+    if (inflateInit2(&stream_, -MAX_WBITS) != Z_OK) throw std::bad_alloc();
   }
   ~Inflater() { inflateEnd(&stream_); }
   Inflater(const Inflater&) = delete;
@@ -74,6 +75,7 @@ class Inflater {
         rest_ = rest_.subspan(take);
       }
       state_ = ::inflate(&stream_, Z_NO_FLUSH);
+      if (state_ == Z_MEM_ERROR) throw std::bad_alloc();
     }
     return out.size() - stream_.avail_out;
   }

@@ -40,6 +40,7 @@ void install_interrupt_handlers(bool json) {
   action.sa_handler = on_signal;
   sigemptyset(&action.sa_mask);
   action.sa_flags = SA_RESTART;
+  ::signal(SIGXFSZ, SIG_IGN);  // a file beyond ulimit -f is an error of the write like any other
   for (int signal : {SIGINT, SIGTERM}) {
     // Where a parent had it ignored (nohup, a background job), it stays so.
     struct sigaction before {};

@@ -7,8 +7,10 @@
 #include <filesystem>
 #include <new>
 #include <string_view>
+#include <system_error>
 
 #include "base/error.h"
+#include "base/read_guard.h"
 #include "cli/cli.h"
 #include "cli/interrupt.h"
 #include "cli/output.h"
@@ -32,7 +34,18 @@ bool asks_for_json(int argc, char** argv) {
   return false;
 }
 
-int report(const Error& error, bool json) {
+// Zeros in place of lost pages can look like any other fault: the loss is what happened.
+Error cause_of(const Error& error) {
+  try {
+    require_readable();
+  } catch (const Error& loss) {
+    return loss;
+  }
+  return error;
+}
+
+int report(const Error& found, bool json) {
+  const Error error = cause_of(found);
   print_error(error, json);
   return exit_status(error.code());
 }
@@ -51,6 +64,10 @@ int report_current_exception(bool json) {
     return report(Error(Code::file_open, error.code().message())
                       .file(error.path1().string())
                       .advice("Check the path and its permissions."),
+                  json);
+  } catch (const std::system_error& error) {  // a thread, a lock
+    return report(Error(Code::out_of_memory, std::string("the system refuses: ") + error.what())
+                      .advice("Raise the limits on memory and processes (ulimit -v, -u)."),
                   json);
   } catch (const std::exception& error) {
     WB_BUG(error.what());  // every fault of users, files and machines is a wb::Error
@@ -89,12 +106,23 @@ int run(int argc, char** argv) {
         asks_for_json(argc, argv));
   }
   install_interrupt_handlers(session.json);
+  install_read_guard();
   try {
     const int status = session.run();
+    require_readable();
     leave_ranks();
     return status;
   } catch (...) {
     return report_current_exception(session.json);
+  }
+}
+
+// Around the declaration of the commands too, which may find no memory.
+int run_reporting(int argc, char** argv) {
+  try {
+    return run(argc, argv);
+  } catch (...) {
+    return report_current_exception(asks_for_json(argc, argv));
   }
 }
 
@@ -103,7 +131,7 @@ int run(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   try {
-    return wb::cli::run(argc, argv);
+    return wb::cli::run_reporting(argc, argv);
   } catch (...) {  // standard output itself is gone
     return wb::cli::kSystem;
   }

@@ -10,6 +10,7 @@
 #include <map>
 
 #include "base/progress.h"
+#include "base/read_guard.h"
 
 namespace wb::cli {
 
@@ -72,7 +73,8 @@ std::string bold(std::string_view text) { return styled("1", text); }
 std::string dim(std::string_view text) { return styled("2", text); }
 std::string yellow(std::string_view text) { return styled("33", text); }
 
-void print(std::string_view text) {
+namespace {
+void write_out(std::string_view text) {
   errno = 0;
   if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0) {
     throw Error(Code::file_write, std::strerror(errno))
@@ -81,9 +83,17 @@ void print(std::string_view text) {
   }
 }
 
-void print_json(const Json& document) {
-  print(document.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
+std::string text_of(const Json& document) {
+  return document.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
 }
+}  // namespace
+
+void print(std::string_view text) {
+  require_readable();  // nothing is said that was made of pages that are lost
+  write_out(text);
+}
+
+void print_json(const Json& document) { print(text_of(document)); }
 
 void remark(std::string_view text) {
   std::string line = printable(text) + "\n";
@@ -99,7 +109,7 @@ Json error_json(const Error& error) {
 
 void print_error(const Error& error, bool json) {
   if (json) {
-    print_json(Json{{"error", error_json(error)}});
+    write_out(text_of(Json{{"error", error_json(error)}}));
     return;
   }
   const bool color = wants_color(STDERR_FILENO);

@@ -26,7 +26,7 @@ std::string bold(std::string_view text);
 std::string dim(std::string_view text);
 std::string yellow(std::string_view text);
 
-// All of it to stdout, or throws Code::file_write.
+// All of it to stdout, or throws Code::file_write; or what require_readable() throws.
 void print(std::string_view text);
 void print_json(const Json& document);
 // One line to stderr, for people; nothing with --json on a pipe is harmed by it.

@@ -14,7 +14,10 @@ namespace wb {
 std::set<const MappedFile*> files_read(const Tensor& tensor);
 
 // Makes of `path`, a safetensors file, `path` + kConsumedEnd: the same size and header, and a hole
-// where the data was. May be called again after being cut off at any step. Throws file_write.
+// where the data was. Whenever it is cut off, one of the two is there in full or as described; may
+// be called again then. Throws file_write.
 void leave_header(const std::string& path);
+// Removes the file, by either name, and what leave_header() may have left half done.
+void remove_consumed(const std::string& path);
 
 }  // namespace wb

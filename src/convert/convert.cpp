@@ -9,7 +9,9 @@
 #include <set>
 
 #include "base/checked.h"
+#include "base/error.h"
 #include "base/hash.h"
+#include "base/read_guard.h"
 #include "convert/consume.h"
 #include "convert/executor.h"
 #include "convert/folder.h"
@@ -49,11 +51,14 @@ struct SmallFile {
 void check_name(const std::string& name, std::set<std::string>& names) {
   bool plain = !name.empty() && name != "." && name != ".." &&
                name.find_first_of(std::string_view("/\\\0", 3)) == std::string::npos;
-  if (!plain || !names.insert(name).second) {
+  // Names that differ by case only are one file on most Macs, where the folder is going.
+  std::string folded = name;
+  for (char& c : folded) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+  if (!plain || !names.insert(folded).second) {
     throw Error(Code::file_write, plain ? "two files of the folder have one name"
                                         : "is no name for a file of the folder")
         .file(name)
-        .advice("Give plain file names, each once.");
+        .advice("Give plain file names, each once whatever its case.");
   }
 }
 
@@ -177,6 +182,8 @@ class Conversion {
   void consume_if_due(std::size_t source);
   void consume(std::size_t source);
   std::vector<std::string> drop_consumed() const;
+  void require_sources_unchanged() const;
+  void finish_consuming() const;
   ConvertResult finish();
 
   const ConvertJob& job_;
@@ -323,9 +330,29 @@ void Conversion::consume_if_due(std::size_t source) {
 // a later run finds either the data or the record that they are no longer needed.
 void Conversion::consume(std::size_t source) {
   const MappedFile& file = *job_.sources[source];
+  file.require_unchanged();
   journal_->add({JournalRecord::consumed, source_name(file), file.size(), done_.sources[source]});
   done_.consumed[source] = true;
   leave_header(file.path());
+}
+
+// The last word before the folder appears: what was read is what the fingerprints are of.
+void Conversion::require_sources_unchanged() const {
+  require_readable();
+  for (std::size_t s = 0; s < job_.sources.size(); ++s) {
+    if (!done_.consumed[s]) job_.sources[s]->require_unchanged();
+  }
+  for (const SmallFile& file : small_) {
+    if (file.source) file.source->require_unchanged();
+  }
+}
+
+// A run that was cut off after its journal said that a file goes, and before it went.
+void Conversion::finish_consuming() const {
+  for (std::size_t s = 0; job_.consume && s < job_.sources.size(); ++s) {
+    const std::string& path = job_.sources[s]->path();
+    if (done_.consumed[s] && !path.ends_with(kConsumedEnd)) leave_header(path);
+  }
 }
 
 // What is left of consumed sources once the folder is there; returns their names.
@@ -335,10 +362,7 @@ std::vector<std::string> Conversion::drop_consumed() const {
     const bool last = job_.consume && job_.consumable.at(s) != ConvertJob::Consume::never &&
                       !feeds_any_.empty() && feeds_any_[s];
     if (!done_.consumed[s] && !last) continue;
-    std::string path = job_.sources[s]->path();
-    if (done_.consumed[s] && !path.ends_with(kConsumedEnd)) path += kConsumedEnd;
-    std::error_code ignored;
-    std::filesystem::remove(path, ignored);
+    remove_consumed(job_.sources[s]->path());
     names.push_back(source_name(*job_.sources[s]));
   }
   return names;
@@ -381,6 +405,7 @@ ConvertResult Conversion::finish() {
   }
   std::sort(result.files.begin(), result.files.end(),
             [](const WrittenFile& a, const WrittenFile& b) { return a.name < b.name; });
+  require_sources_unchanged();
   const std::string manifest = manifest_text(job_, done_, result.files);
   std::error_code ignored;
   std::filesystem::remove(path_of(kManifest), ignored);
@@ -388,7 +413,6 @@ ConvertResult Conversion::finish() {
   if (job_.sync) written->sync();
   add(kManifest, manifest.size(), fingerprint(bytes_of(manifest), job_.sha256));
   journal_.reset();
-  remove_journals(path_);
   folder_->commit(job_.sync);
   result.consumed = drop_consumed();
   return result;
@@ -402,6 +426,7 @@ ConvertResult Conversion::run() {
       std::find(done_.consumed.begin(), done_.consumed.end(), true) != done_.consumed.end()) {
     find_feeders();
   }
+  finish_consuming();
   write_small_files(execution);
   execution.create = [&](std::size_t f) {
     const std::string path = path_of(layout_.files[f].name);

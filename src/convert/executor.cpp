@@ -9,9 +9,10 @@
 #include <exception>
 #include <mutex>
 #include <optional>
-#include <thread>
 
+#include "base/error.h"
 #include "base/hash.h"
+#include "base/read_guard.h"
 #include "base/threads.h"
 #include "convert/movement.h"
 #include "convert/together.h"
@@ -359,6 +360,7 @@ void Executor::work() {
     std::vector<std::byte> buffer;
     while (std::optional<Task> task = take()) {
       execute(*task, buffer);
+      require_readable();  // else zeros in place of lost pages would be taken for weights
       finish(*task);
     }
   } catch (...) {
@@ -442,11 +444,21 @@ bool Executor::finished() const {
 }
 
 void Executor::run() {
-  std::vector<std::thread> pool;
-  pool.emplace_back([this] { follow(); });
-  for (unsigned t = 1; t < threads_; ++t) pool.emplace_back([this] { work(); });
+  Crew crew;
+  if (!crew.start([this] { follow(); })) {
+    throw Error(Code::out_of_memory, "the system has no thread to give")
+        .file(job_.destination)
+        .advice("Raise the limits on memory and processes (ulimit -v, -u), or close programs.");
+  }
+  try {
+    for (unsigned t = 1; t < threads_; ++t) {
+      if (!crew.start([this] { work(); })) break;  // it takes longer
+    }
+  } catch (...) {
+    fail(std::current_exception());
+  }
   work();
-  for (std::thread& thread : pool) thread.join();
+  crew.join();
   if (failure_) std::rethrow_exception(failure_);
   WB_CHECK(finished());
   std::unique_lock lock(mutex_);

@@ -14,6 +14,7 @@
 #include <chrono>
 #include <cstdio>
 #include <cstring>
+#include <exception>
 #include <filesystem>
 #include <system_error>
 #include <thread>
@@ -168,6 +169,11 @@ void write_fully(int fd, const std::string& path, std::uint64_t offset,
   while (!bytes.empty()) {
     ssize_t n = ::pwrite(fd, bytes.data(), bytes.size(), static_cast<off_t>(offset));
     if (n < 0 && errno == EINTR) continue;
+    if (n < 0 && errno == EFAULT) {  // bytes of a mapped file that has lost them
+      touch_pages(bytes.data(), bytes.size());
+      require_readable();
+      errno = EFAULT;
+    }
     if (n < 0) throw_write_error(path, errno, "cannot be written", bytes.size());
     offset += static_cast<std::uint64_t>(n);
     bytes = bytes.subspan(static_cast<std::size_t>(n));
@@ -196,6 +202,7 @@ OutputFile::OutputFile(const std::string& path, std::uint64_t size) : path_(path
 }
 
 OutputFile::~OutputFile() {
+  guarded_ = GuardedRange();
   if (view_ != nullptr) ::munmap(const_cast<std::byte*>(view_), size_);
   ::close(fd_);
 }
@@ -209,6 +216,7 @@ std::span<const std::byte> OutputFile::view() {
     void* address = ::mmap(nullptr, size_, PROT_READ, MAP_SHARED, fd_, 0);
     if (address == MAP_FAILED) throw_write_error(path_, errno, "cannot be mapped");
     view_ = static_cast<const std::byte*>(address);
+    guarded_ = GuardedRange(view_, size_, fd_, path_);
   }
   return {view_, static_cast<std::size_t>(size_)};
 }
@@ -265,9 +273,16 @@ PartialFolder::PartialFolder(const std::string& destination, bool force,
     throw_write_error(destination, errno, "cannot be created beside its final place");
   }
   path_ = path;
+  reserve_ = ::open(path_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (reserve_ < 0) {
+    const int failure = errno;
+    if (!adopted) ::rmdir(path_.c_str());
+    throw_write_error(destination_, failure, "cannot be opened beside its final place");
+  }
 }
 
 PartialFolder::~PartialFolder() {
+  ::close(reserve_);
   std::error_code ignored;
   if (!done_ && !keep_) fs::remove_all(path_, ignored);
 }
@@ -301,9 +316,17 @@ void PartialFolder::commit(bool sync) {
     done_ = true;
     if (moved) path_ = aside, old_beside = true;
   }
-  if (sync) sync_folder(parent_);
+  // Not before: a folder without its journal is swept, and may hold what consumed sources held.
+  remove_journals(destination_);
+  std::exception_ptr failure;
+  try {
+    if (sync) sync_folder(parent_);
+  } catch (const Error&) {  // the folder is in its place; whether it is on disk nobody knows
+    failure = std::current_exception();
+  }
   std::error_code ignored;
   if (old_beside) fs::remove_all(path_, ignored);
+  if (failure) std::rethrow_exception(failure);
 }
 
 }  // namespace wb

@@ -10,6 +10,8 @@
 #include <string>
 #include <vector>
 
+#include "base/read_guard.h"
+
 namespace wb {
 
 // A new file of a size that is known. Reads as zeros until it is written.
@@ -36,6 +38,7 @@ class OutputFile {
   std::string path_;
   std::uint64_t size_ = 0;
   const std::byte* view_ = nullptr;
+  GuardedRange guarded_;
 };
 
 // Throws what `error` (an errno) means for writing `path`: no_space with what is free on its
@@ -76,6 +79,7 @@ class PartialFolder {
 
  private:
   std::string destination_, parent_, path_;
+  int reserve_ = -1;  // given up to remove the folder where the process may open no more files
   bool force_, keep_, done_ = false;
 };
 

@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "base/error.h"
+#include "base/read_guard.h"
 #include "engine/runner.h"
 #include "ops/simd.h"
 
@@ -207,14 +208,18 @@ std::size_t Engine::next_heads() const { return impl_->weights.next.size(); }
 
 std::span<const float> Engine::feed(Sequence& sequence, std::span<const std::uint32_t> tokens,
                                     bool all) {
-  return impl_->feed(*sequence.impl_, tokens, all);
+  const std::span<const float> logits = impl_->feed(*sequence.impl_, tokens, all);
+  require_readable();
+  return logits;
 }
 std::span<const float> Engine::hidden() const {
   return {impl_->h.data(), impl_->fed * impl_->spec().hidden_size};
 }
 std::span<const float> Engine::feed_next(Sequence& sequence, std::size_t m, std::span<float> states,
                                          std::span<const std::uint32_t> tokens, bool quiet) {
-  return impl_->feed_next(*sequence.impl_, m, states, tokens, quiet);
+  const auto logits = impl_->feed_next(*sequence.impl_, m, states, tokens, quiet);
+  require_readable();
+  return logits;
 }
 std::size_t Engine::next_size(const Sequence& sequence, std::size_t m) const {
   return m < sequence.impl_->next.size() ? sequence.impl_->next[m].size : 0;

@@ -45,9 +45,10 @@ Pool::Pool(unsigned threads) {
   const unsigned cores = default_threads();
   if (threads == 0) threads = cores;
   for (unsigned w = 1; w < threads; ++w) {
-    workers_.emplace_back([this, w] { work(w); });
+    if (!crew_.start([this, w] { work(w); })) break;
+    ++workers_;
     // The caller's own thread stays free: it is not ours to pin.
-    if (threads <= cores) pin(workers_.back(), w);
+    if (threads <= cores) pin(crew_.threads().back(), w);
   }
 }
 
@@ -55,7 +56,7 @@ Pool::~Pool() {
   stop_ = true;
   epoch_.fetch_add(1, std::memory_order_release);
   epoch_.notify_all();
-  for (std::thread& t : workers_) t.join();
+  crew_.join();
 }
 
 void Pool::take(unsigned worker) {
@@ -89,7 +90,7 @@ void Pool::work(unsigned worker) {
 }
 
 void Pool::run_erased(std::size_t count, void* body, Call call) {
-  if (workers_.empty() || count <= 1) {
+  if (workers_ == 0 || count <= 1) {
     for (std::size_t i = 0; i < count; ++i) call(body, i, 0);
     return;
   }
@@ -97,7 +98,7 @@ void Pool::run_erased(std::size_t count, void* body, Call call) {
   body_ = body;
   call_ = call;
   next_.store(0, std::memory_order_relaxed);
-  running_.store(static_cast<unsigned>(workers_.size()), std::memory_order_relaxed);
+  running_.store(workers_, std::memory_order_relaxed);
   epoch_.fetch_add(1, std::memory_order_release);
   epoch_.notify_all();
   take(0);

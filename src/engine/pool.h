@@ -9,20 +9,20 @@
 #include <cstdint>
 #include <exception>
 #include <mutex>
-#include <thread>
 #include <type_traits>
-#include <vector>
+
+#include "base/threads.h"
 
 namespace wb::engine {
 
 class Pool {
  public:
-  explicit Pool(unsigned threads);  // 0 = all cores
+  explicit Pool(unsigned threads);  // 0 = all cores; fewer where the system has none to give
   ~Pool();
   Pool(const Pool&) = delete;
   Pool& operator=(const Pool&) = delete;
 
-  unsigned size() const { return static_cast<unsigned>(workers_.size()) + 1; }
+  unsigned size() const { return workers_ + 1; }
   // body(index, worker) for every index in [0, count), handed out in rising order; worker < size()
   // names the running thread. Allocates nothing. The first exception is rethrown here.
   template <class Body>
@@ -39,7 +39,7 @@ class Pool {
   void work(unsigned worker);
   void take(unsigned worker);
 
-  std::vector<std::thread> workers_;
+  Crew crew_;
   // The section, written before `epoch_` rises and read after it is seen to have.
   std::size_t count_ = 0;
   void* body_ = nullptr;
@@ -50,6 +50,7 @@ class Pool {
   alignas(64) std::atomic<std::size_t> next_{0};
   alignas(64) std::atomic<unsigned> running_{0};
   bool stop_ = false;
+  unsigned workers_ = 0;  // threads of crew_
 };
 
 }  // namespace wb::engine

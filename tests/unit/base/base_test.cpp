@@ -1,18 +1,26 @@
 // Errors, checked sizes, mapped files, threads and fingerprints.
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <unistd.h>
 #include <xxhash.h>
 
 #include <atomic>
+#include <csignal>
 #include <cstdio>
+#include <filesystem>
 #include <fstream>
+#include <functional>
+#include <thread>
 #include <vector>
 
 #include "base/checked.h"
 #include "base/error.h"
 #include "base/hash.h"
 #include "base/mapped_file.h"
+#include "base/read_guard.h"
 #include "base/threads.h"
 
 namespace wb {
@@ -71,6 +79,97 @@ TEST(MappedFiles, RangesAreCheckedAndErrorsNameTheFile) {
     EXPECT_THAT(e.sentence(), testing::EndsWith("cannot be opened: No such file or directory."));
   }
   EXPECT_THROW(MappedFile::open("/dev/null"), Error);
+}
+
+Error error_of(const std::function<void()>& body) {
+  try {
+    body();
+  } catch (const Error& e) {
+    return e;
+  }
+  ADD_FAILURE() << "nothing was thrown";
+  return Error(Code::usage, "");
+}
+
+// On every thread: the pages that are gone read as zeros, and the loss is told from then on.
+TEST(ReadGuard, LostPagesReadAsZerosAndAreToldOf) {
+  install_read_guard();
+  const std::string path = testing::TempDir() + "wb_lost_pages";
+  constexpr std::size_t kSize = 64 << 10;
+  std::ofstream(path) << std::string(kSize, 'x');
+  const auto file = MappedFile::open(path);
+  require_readable();
+  file->require_unchanged();
+  std::filesystem::resize_file(path, 4096);
+  EXPECT_NO_THROW(require_readable());  // nobody has read beyond
+  std::atomic<int> x{0}, zero{0};
+  const auto read = [&] {
+    for (const std::byte b : file->bytes()) ++(b == std::byte{'x'} ? x : zero);
+  };
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 3; ++t) threads.emplace_back(read);
+  for (std::thread& t : threads) t.join();
+  EXPECT_EQ(x, 3 * 4096);
+  EXPECT_EQ(zero, 3 * (static_cast<int>(kSize) - 4096));
+  const Error error = error_of([] { require_readable(); });
+  EXPECT_EQ(error.code(), Code::file_open);
+  EXPECT_EQ(error.sentence(), path +
+                                  ": was cut short by someone else while it was read: expected "
+                                  "65536 bytes, found 4096.");
+  EXPECT_THROW(file->require_unchanged(), Error);
+  forget_lost_pages();
+  EXPECT_NO_THROW(require_readable());
+  EXPECT_THROW(file->require_unchanged(), Error);  // by its size
+  std::remove(path.c_str());
+}
+
+TEST(ReadGuard, SlotsAreUsedAgainAndMovesKeepTheRange) {
+  install_read_guard();
+  const std::string path = testing::TempDir() + "wb_lost_slots";
+  for (int round = 0; round < 3; ++round) {
+    std::ofstream(path) << std::string(8192, 'x');
+    std::vector<std::shared_ptr<const MappedFile>> files;
+    for (int i = 0; i < 5; ++i) files.push_back(MappedFile::open(path));
+    std::filesystem::resize_file(path, 0);
+    EXPECT_EQ(files.back()->bytes()[5000], std::byte{0});
+    EXPECT_THROW(require_readable(), Error);
+    files.clear();
+    EXPECT_THROW(require_readable(), Error);  // what was read of it is in use
+    forget_lost_pages();
+  }
+  std::remove(path.c_str());
+}
+
+// A fault that is not of a mapped file of ours ends the process as it would have.
+TEST(ReadGuardDeathTest, OtherFaultsPass) {
+  const std::string path = testing::TempDir() + "wb_not_guarded";
+  std::ofstream(path) << std::string(8192, 'x');
+  EXPECT_DEATH(
+      {
+        install_read_guard();
+        const int fd = ::open(path.c_str(), O_RDONLY);
+        const auto* bytes =
+            static_cast<const volatile char*>(::mmap(nullptr, 8192, PROT_READ, MAP_SHARED, fd, 0));
+        std::filesystem::resize_file(path, 0);
+        static_cast<void>(bytes[5000]);
+      },
+      "");
+  EXPECT_DEATH((install_read_guard(), ::raise(SIGBUS)), "");
+  std::remove(path.c_str());
+}
+
+TEST(MappedFiles, AChangeInPlaceIsSeen) {
+  const std::string path = testing::TempDir() + "wb_changed";
+  std::ofstream(path) << "hello";
+  std::filesystem::last_write_time(path, std::filesystem::file_time_type{});
+  const auto file = MappedFile::open(path);
+  file->require_unchanged();
+  std::ofstream(path, std::ios::in) << "j";
+  const Error error = error_of([&] { file->require_unchanged(); });
+  EXPECT_EQ(error.sentence(), path +
+                                  ": was changed by someone else while it was read: expected 5 "
+                                  "bytes, found other contents.");
+  std::remove(path.c_str());
 }
 
 TEST(Threads, EveryIndexOnceAndTheFirstFailureComesBack) {

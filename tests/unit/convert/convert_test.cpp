@@ -307,6 +307,18 @@ TEST_F(Convert, ForceDeletesNeitherFilesNorItsOwnSource) {
   EXPECT_TRUE(fs::exists(root_ / "models" / "source.pt"));
 }
 
+// Most Macs, where the folder goes, take such names for one.
+TEST_F(Convert, NamesThatDifferByCaseOnlyAreRefused) {
+  add("w", Tensor::fill(DType::F32, {2}, 1.0));
+  job_.files = {{"merges.txt", "", "a"}, {"Merges.TXT", "", "b"}};
+  const Error error = error_of();
+  EXPECT_EQ(error.code(), Code::file_write);
+  EXPECT_THAT(error.sentence(), HasSubstr("Merges.TXT: two files of the folder have one name"));
+  job_.files = {{"CONFIG.json", "", "{}"}};
+  EXPECT_THAT(error_of().sentence(), HasSubstr("CONFIG.json: two files"));
+  EXPECT_THAT(names_in(root_), UnorderedElementsAre());
+}
+
 TEST_F(Convert, ClearsAwayWhatDeadProcessesLeft) {
   pid_t child = fork();
   if (child == 0) _exit(0);
