@@ -115,3 +115,6 @@ wb_blackbox(ranks resume_test.py ARGS Ranks)
 
 # Faults of the machine: disks, files that change, failing calls, signals, limits.
 wb_blackbox(faults faults_test.py)
+
+# The same bytes whatever the threads, the instruction set and the order of files.
+wb_blackbox(determinism determinism_test.py)

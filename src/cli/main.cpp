@@ -3,6 +3,7 @@
 // that knows about either.
 #include <fmt/format.h>
 
+#include <cstdlib>
 #include <exception>
 #include <filesystem>
 #include <new>
@@ -15,6 +16,7 @@
 #include "cli/interrupt.h"
 #include "cli/output.h"
 #include "cli/ranks.h"
+#include "tensor/instruction_set.h"
 
 namespace wb::cli {
 
@@ -108,6 +110,9 @@ int run(int argc, char** argv) {
   install_interrupt_handlers(session.json);
   install_read_guard();
   try {
+    if (const char* set = std::getenv("WEIGHTBRIDGE_SIMD"); set != nullptr && *set != '\0') {
+      limit_instruction_set(set);
+    }
     const int status = session.run();
     require_readable();
     leave_ranks();
