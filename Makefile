@@ -21,7 +21,7 @@ help:
 	@echo 'make lint    clang-format and clang-tidy, no finding allowed'
 	@echo 'make format  let clang-format rewrite what it would change'
 	@echo 'make bench   speed, against cp, PyTorch, MLX and what the machine allows'
-	@echo 'make fuzz    build the fuzzers'
+	@echo 'make fuzz    build the fuzzers and run each for SECONDS=60, JOBS=2 at a time'
 	@echo 'make install PREFIX=/usr/local'
 
 demo:
@@ -52,9 +52,14 @@ clang:
 	$(call BUILD,clang)
 	@ctest --preset clang
 
+# Of each fuzzer: how long, how many at a time, which (all), and where the log goes (nowhere).
+SECONDS = 60
+JOBS = 2
 fuzz:
-	@tools/install_deps.sh build lint
+	@tools/install_deps.sh build fuzz
 	$(call BUILD,fuzz)
+	@tools/fuzz.py replay --jobs $(JOBS) $(TARGETS)
+	@tools/fuzz.py run --seconds $(SECONDS) --jobs $(JOBS) $(if $(LOG),--log $(LOG)) $(TARGETS)
 
 bench:
 	@tools/install_deps.sh build test bench

@@ -9,7 +9,15 @@ if(WB_SANITIZE)
   add_compile_options(-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer)
   add_link_options(-fsanitize=address,undefined)
 endif()
+# Fuzzers want every branch watched and little built: one instruction set of Highway's files, which
+# cost minutes each with all of them sanitised. Their loops work inside buffers that the callers
+# size, so that of the sanitizers AddressSanitizer is the one with something to say there.
 if(WB_FUZZ)
-  add_compile_options(-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all)
+  add_compile_options(-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
+    -fno-omit-frame-pointer)
+  add_compile_definitions(HWY_COMPILE_ONLY_STATIC)
   add_link_options(-fsanitize=address,undefined)
+  set_source_files_properties("${CMAKE_SOURCE_DIR}/src/quant/simd.cpp"
+    "${CMAKE_SOURCE_DIR}/src/tensor/kernels.cpp" PROPERTIES
+    SKIP_PRECOMPILE_HEADERS ON COMPILE_OPTIONS "-fno-sanitize=undefined")
 endif()

@@ -14,6 +14,7 @@ debian() {
           # Node.js from elsewhere brings its own npm, beside which Debian's does not install.
           command -v npm >/dev/null || echo npm ;;
     lint) echo clang-14 clang-format-14 clang-tidy-14 ;;
+    fuzz) echo clang-14 libclang-rt-14-dev llvm-14 python3 ;;
     bench) echo libbenchmark-dev python3-torch python3-numpy ;;
     *) return 1 ;;
   esac
@@ -23,7 +24,7 @@ brew_names() {
     build) echo cmake ninja pkg-config cli11 fmt nlohmann-json tomlplusplus xxhash openssl@3 \
              libdeflate oniguruma highway openblas cpp-httplib googletest ;;
     test) echo numpy pytorch jinja2 open-mpi ;;
-    lint) echo llvm@14 ;;
+    lint | fuzz) echo llvm@14 ;;
     bench) echo google-benchmark ;;
   esac
 }
@@ -62,7 +63,7 @@ install_brew() {
   brew install --quiet "${missing[@]}" >&2
 }
 
-[ $# -gt 0 ] || { echo "usage: $0 build|test|lint|bench ..." >&2; exit 2; }
+[ $# -gt 0 ] || { echo "usage: $0 build|test|lint|fuzz|bench ..." >&2; exit 2; }
 for group in "$@"; do
   debian "$group" >/dev/null || { echo "$0: there is no group $group" >&2; exit 2; }
 done

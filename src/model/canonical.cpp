@@ -11,6 +11,21 @@ namespace wb {
 
 namespace {
 
+// Ten times what the largest published models have. A file of a hundred bytes may claim any
+// number of layers and experts; what they call for is held to this before any of it is listed.
+constexpr std::uint64_t kMostTensors = std::uint64_t{1} << 20;
+
+void check_count(const ModelSpec& spec) {
+  const std::uint64_t layers = spec.num_hidden_layers + spec.num_nextn_predict_layers;
+  // A layer has two norms at the least, an expert two matrices. All are below 2^31.
+  const std::uint64_t each = 2 + 2 * spec.moe.n_routed_experts;
+  if (layers <= kMostTensors / each) return;
+  throw Error(Code::limit_exceeded, "the model calls for too many tensors")
+      .expected("at most " + std::to_string(kMostTensors))
+      .actual(std::to_string(layers) + " layers of at least " + std::to_string(each))
+      .advice("No such model is known; do not trust where the numbers came from.");
+}
+
 std::string replaced(std::string text, std::string_view key, std::string_view value) {
   if (auto at = text.find(key); at != std::string::npos) text.replace(at, key.size(), value);
   return text;
@@ -94,6 +109,7 @@ const std::vector<CanonicalRow>& canonical_table() {
 }
 
 std::vector<CanonicalTensor> canonical_tensors(const ModelSpec& spec) {
+  check_count(spec);
   return Expander(spec).run();
 }
 

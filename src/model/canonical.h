@@ -32,7 +32,8 @@ struct CanonicalTensor {
   Shape shape;
   std::size_t row;  // index into canonical_table()
 };
-// All of them for `spec`, in table order, layers and experts rising.
+// All of them for `spec`, in table order, layers and experts rising. Throws Code::limit_exceeded
+// for more than any model has.
 std::vector<CanonicalTensor> canonical_tensors(const ModelSpec& spec);
 // Whether `pattern` (with {block} or {l}/{m}/{e} captures) is a row of the table, with
 // or without the trailing ".weight"/".bias".

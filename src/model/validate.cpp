@@ -294,9 +294,9 @@ void validate_layers(const ModelSpec& spec) {
           field("router.num_experts_per_tok", spec.router.num_experts_per_tok),
           "there are no experts to be chosen");
   }
-  bool any_dense = false;
-  for (std::uint64_t l = 0; l < spec.num_hidden_layers && !any_dense; ++l)
-    any_dense = !spec.is_moe(l);
+  // Of a model that has dense layers, the first or the second is one: not all are looked at, since
+  // a file may claim any number of them.
+  const bool any_dense = !spec.is_moe(0) || (spec.num_hidden_layers > 1 && !spec.is_moe(1));
   if (any_dense)
     need(spec.dense.intermediate_size, "dense.intermediate_size (some layers are dense)");
 }

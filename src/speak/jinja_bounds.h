@@ -18,9 +18,15 @@ inline constexpr std::size_t kMaxTemplate = std::size_t{1} << 20;  // bytes of a
 inline constexpr int kMaxDepth = 100;      // nesting of a template's tags and expressions
 inline constexpr int kMaxNesting = 100;    // of lists and dicts, given or made
 inline constexpr int kMaxRunDepth = 1000;  // of what is being evaluated, through macros as well
+#ifdef WB_SMALL_BOUNDS  // for fuzzers, which look at what happens there, not at how long it takes
+inline constexpr std::size_t kMaxSteps = 50'000;
+inline constexpr std::size_t kMaxWork = std::size_t{1} << 20;
+inline constexpr std::size_t kMaxOutput = std::size_t{1} << 18;
+#else
 inline constexpr std::size_t kMaxSteps = 5'000'000;              // expressions and tags evaluated
 inline constexpr std::size_t kMaxWork = std::size_t{1} << 28;    // bytes made or looked at
 inline constexpr std::size_t kMaxOutput = std::size_t{1} << 26;  // bytes of the rendered text
+#endif
 
 class Run {
  public:

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <ctime>
 #include <set>
 
 #include "base/error.h"
@@ -416,6 +417,28 @@ TEST(Canonical, HeadsAndNormsHaveTheRowsOfTheirKind) {
   EXPECT_EQ(shapes.at("norm.bias"), (Shape{512}));
   EXPECT_EQ(shapes.count("mtp.0.prev_norm.weight"), 0u);
   EXPECT_EQ(shapes.count("mtp.0.norm.weight"), 0u);
+}
+
+// A config.json of a hundred bytes may say so.
+TEST(Canonical, MoreLayersThanAnyModelHasAreRefusedBeforeAnythingIsListed) {
+  ModelSpec spec = reference();
+  spec.num_hidden_layers = kLargestDimension - 1;
+  const std::clock_t begin = std::clock();
+  EXPECT_EQ(refusal(spec), "accepted");  // every layer is a mixture: none is looked for
+  for (const std::uint64_t experts : {std::uint64_t{8}, kLargestDimension - 1}) {
+    spec.moe.n_routed_experts = experts;
+    try {
+      canonical_tensors(spec);
+      ADD_FAILURE() << "nothing was thrown";
+    } catch (const Error& e) {
+      EXPECT_EQ(e.code(), Code::limit_exceeded);
+      EXPECT_THAT(e.sentence(),
+                  testing::HasSubstr("the model calls for too many tensors: expected at most "
+                                     "1048576, found 2147483648 layers of at least "));
+    }
+  }
+  // Two billion steps take seconds.
+  EXPECT_LT(std::clock() - begin, CLOCKS_PER_SEC / 2);
 }
 
 TEST(Canonical, PatternsOfTheTableAreKnownInEveryForm) {

@@ -257,6 +257,17 @@ TEST(Mistakes, TomlItselfIsReportedWithItsPlace) {
   EXPECT_THAT(parsed.mistakes[0].text, HasSubstr("this is not TOML"));
 }
 
+// The library's parser asserts that no such key can be, and has no case for the character: found
+// by a fuzzer, which aborted at both.
+TEST(Mistakes, WhatTheTomlLibraryHoldsForImpossibleIsAMistakeLikeAnyOther) {
+  for (const char* text : {"[+x]\ny = 1\n", "[.\"a\"]\n", "\xef\xbb\xbe = 1\n"}) {
+    ParsedRecipe parsed = parse_recipe(text, "r.toml");
+    ASSERT_EQ(parsed.mistakes.size(), 1u) << text;
+    EXPECT_EQ(parsed.mistakes[0].line, 1u);
+    EXPECT_THAT(parsed.mistakes[0].text, HasSubstr("this is not TOML"));
+  }
+}
+
 TEST(Mistakes, ChoicesAndBounds) {
   std::string ask = "[ask.act]\ndefault = \"tanh\"\nhelp = \"h\"\nchoices = [\"silu\", 3]\n";
   ParsedRecipe parsed = parse_recipe(small("", "y = \"if(act == 'silu', 1, 2)\"", ask), "r.toml");
