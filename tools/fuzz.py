@@ -5,7 +5,7 @@
   fuzz.py replay [TARGET...]    the committed inputs and nothing else
   fuzz.py minimise [TARGET...]  what a run found new goes into the committed inputs, smallest first
   fuzz.py seeds                 the inputs and dictionaries that are made from the repository's files
-  fuzz.py table LOG             the log of a run as the table of docs/fuzzing.md
+  fuzz.py table LOG             writes the log of a run into docs/fuzzing.md, as its table
 
 Exit status 1: a finding. Inputs that a run finds stay in build/fuzz/corpus, findings in
 build/fuzz/findings, what the targets said in build/fuzz/said.
@@ -241,16 +241,23 @@ def seeds(_):
     return 0
 
 
+BEGIN, END = "<!-- begin: tools/fuzz.py table -->", "<!-- end -->"
+
+
 def table(args):
     records = [json.loads(line) for line in open(args.log)]
     commits = sorted({r["commit"] for r in records})
-    print(f"Commit {', '.join(c[:12] for c in commits)}; "
-          f"{sum(r['seconds'] for r in records):,} seconds and "
-          f"{sum(r['executions'] for r in records):,} executions in all.\n")
-    print("| " + " | ".join(HEAD) + " |")
-    print("|---" * len(HEAD) + "|")
-    for r in records:
-        print("| " + " | ".join(row(r)) + " |")
+    lines = [f"From `{os.path.relpath(args.log.resolve(), ROOT)}`, of commit "
+             f"{', '.join(c[:12] + c[40:] for c in commits)}: "
+             f"{sum(r['seconds'] for r in records):,} seconds, "
+             f"{sum(r['executions'] for r in records):,} executions, "
+             f"{sum(len(r['findings']) for r in records)} findings.", "",
+             "| " + " | ".join(HEAD) + " |", "|---" + "|---:" * (len(HEAD) - 1) + "|"]
+    lines += ["| " + " | ".join(row(r)) + " |" for r in records]
+    place = ROOT / "docs/fuzzing.md"
+    before, rest = place.read_text().split(BEGIN)
+    place.write_text("\n".join([before + BEGIN, *lines, END]) + rest.split(END)[1])
+    print("\n".join(lines))
     return 0
 
 
