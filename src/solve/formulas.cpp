@@ -53,6 +53,34 @@ void decimals(double value, double distance, std::vector<NamedNumber>& out) {
   }
 }
 
+// Softmax scales with YaRN's magnitude: (nope + rope)^-0.5 m^2, where m is 0.1 a ln(factor) + 1, or
+// that for one a over that for another. There are many, so that only one that is near to what f32
+// tells is meant.
+constexpr double kNearest = 1e-6;
+void magnitudes(double value, double distance, const ModelSpec& s, std::vector<NamedNumber>& out) {
+  constexpr double kUsual[] = {0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.707, 0.8, 0.9, 1.0};
+  const double width =
+      static_cast<double>(s.attention.qk_nope_head_dim + s.attention.qk_rope_head_dim);
+  if (s.rope.scaling != RopeScaling::yarn || !(s.rope.factor > 1) || width < 2) return;
+  auto magnitude = [&](double a) { return 0.1 * a * std::log(s.rope.factor) + 1.0; };
+  auto text = [&](double a) {
+    return "(0.1 * " + nlohmann::json(a).dump() + " * ln " + nlohmann::json(s.rope.factor).dump() +
+           " + 1)";
+  };
+  for (double below : kUsual) {
+    for (double above : kUsual) {
+      if (above == below) continue;
+      const double m = magnitude(above) / magnitude(below);
+      const double v = std::pow(width, -0.5) * m * m;
+      if (!near(v, value, std::min(distance, kNearest))) continue;
+      std::string form = "(qk_nope_head_dim + qk_rope_head_dim)^-0.5";
+      if (above != 0) form += " * " + text(above) + "^2";
+      if (below != 0) form += " / " + text(below) + "^2";
+      out.push_back({v, std::move(form)});
+    }
+  }
+}
+
 }  // namespace
 
 std::vector<NamedNumber> simple_forms(double value, double distance, const ModelSpec& spec) {
@@ -75,6 +103,7 @@ std::vector<NamedNumber> simple_forms(double value, double distance, const Model
     }
   }
   decimals(value, distance, out);
+  magnitudes(value, distance, spec, out);
   return out;
 }
 
@@ -89,7 +118,9 @@ std::string formula_of(double value, const ModelSpec& spec) {
       }
     }
   }
-  return "";
+  std::vector<NamedNumber> yarn;
+  magnitudes(value, 1e-14, spec, yarn);
+  return yarn.empty() ? "" : yarn.front().text;
 }
 
 }  // namespace wb

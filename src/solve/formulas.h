@@ -1,6 +1,6 @@
 // The simple number or formula that a fitted number is meant to be: short decimals, small
-// fractions, powers of the model's dimensions. Owns those forms; which of them the evidence
-// bears out is for others to see.
+// fractions, powers of the model's dimensions, softmax scales with YaRN's magnitude. Owns those
+// forms; which of them the evidence bears out is for others to see.
 #pragma once
 
 #include <string>
@@ -16,7 +16,7 @@ struct NamedNumber {
   std::string text;
 };
 // Simple forms within `distance` (relative) of `value`, simplest first: short decimals, small
-// fractions, powers of the model's dimensions.
+// fractions, powers of the model's dimensions; scales with YaRN's magnitude within 1e-6 alone.
 std::vector<NamedNumber> simple_forms(double value, double distance, const ModelSpec& spec);
 // The formula in the dimensions that `value` is to f64 rounding; "" when none.
 std::string formula_of(double value, const ModelSpec& spec);

@@ -22,7 +22,7 @@ constexpr std::size_t kMostNumbers = 4;  // that move together
 // How far (relative) a usual value may be from a number that was fitted in its place.
 constexpr double kMeant = 0.05;
 // Standard deviations within which two numbers are one: as in decide.cpp.
-constexpr double kSameNumber = 4.0;
+constexpr double kSameNumber = 6.0;
 
 // The number that `field` stands for in `at`; 0 of a softmax scale is a default. 0 = none.
 double number_of(const Looks& looks, const Assignment& at, std::size_t field,

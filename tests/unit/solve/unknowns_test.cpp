@@ -142,5 +142,25 @@ TEST(Unknowns, SimpleFormsOfANumber) {
   EXPECT_EQ(formula_of(0.123, some_model()), "");
 }
 
+// By hand: ln 4 = 1.3862943611198906, (6 + 8)^-0.5 = 0.2672612419124244; with 0.7 above and 0.3
+// below the line, 0.2672612419124244 * (1.0970406052783923 / 1.0415888308335967)^2 =
+// 0.2964754650393350.
+TEST(Unknowns, SoftmaxScalesWithYarnsMagnitude) {
+  ModelSpec spec = some_model();
+  const double scale = 0.29647546503933503;
+  EXPECT_EQ(formula_of(scale, spec), "") << "no YaRN";
+  spec.rope.scaling = RopeScaling::yarn;
+  spec.rope.factor = 4.0;
+  const std::vector<NamedNumber> forms = simple_forms(scale * (1 + 3e-7), 1e-6, spec);
+  ASSERT_EQ(forms.size(), 1u);
+  EXPECT_NEAR(forms[0].value, scale, 1e-15);
+  EXPECT_EQ(
+      formula_of(forms[0].value, spec),
+      "(qk_nope_head_dim + qk_rope_head_dim)^-0.5 * (0.1 * 0.7 * ln 4.0 + 1)^2 / (0.1 * 0.3 * ln "
+      "4.0 + 1)^2");
+  EXPECT_TRUE(simple_forms(scale * (1 + 1e-5), 2e-5, spec).empty())
+      << "nearer than that, or nothing";
+}
+
 }  // namespace
 }  // namespace wb
