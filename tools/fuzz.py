@@ -30,7 +30,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build/fuzz"
 CORPUS, GROWN = ROOT / "fuzz/corpus", BUILD / "corpus"
 MOST_FINDINGS = 3  # of one target, then its run ends
-KEEP_BYTES = 56 << 10  # of committed inputs, by target
+KEEP_BYTES = 40 << 10  # of committed inputs, by target
 KEEP_FILE = 3 << 10
 
 # By target: the longest input, in bytes.

@@ -136,7 +136,7 @@ def prepare(tests, jobs):
     files = run(["git", "ls-files"], cwd=ROOT).stdout.split("\n")
     for file in filter(None, files):
         source, target = ROOT / file, COPY / file
-        if not source.is_file() or file.startswith(("fuzz/corpus", "samples/")):
+        if not source.is_file() or file.startswith("fuzz/corpus"):
             continue
         if target.exists() and target.read_bytes() == source.read_bytes():
             continue
@@ -158,8 +158,10 @@ def build(tests, jobs):
 
 
 def run_tests(tests, timeout):
-    """None: passed. Else the first test that did not, or what happened."""
-    done = run([COPY / "build/release/tests" / tests, "--gtest_brief=1"], timeout, cwd=COPY,
+    """None: passed. Else the first test that did not, or what happened. Tests of speed are left
+    out: they would say that the machine is busy."""
+    done = run([COPY / "build/release/tests" / tests, "--gtest_brief=1", "--gtest_filter=-*Milliseconds*"],
+               timeout, cwd=COPY,
                env={**os.environ, "GTEST_FAIL_FAST": "1"})
     if done is None:
         return "it did not end"

@@ -362,6 +362,34 @@ TEST(Tree, BranchesSharedManyTimesMeetALimit) {
   WB_EXPECT_ERROR(tree_error({{"w", empty}}), Code::limit_exceeded, "unfolds to too many");
 }
 
+// One empty list and one boolean, each named a million times and once more: 2^20 facts are kept.
+TEST(Tree, FactsMeetALimit) {
+  const std::size_t most = 1u << 20;
+  const auto many = [](const std::string& fact, std::size_t count) {
+    std::string out = "](" + fact + "q\x01";
+    for (std::size_t i = 1; i < count; ++i) out += "h\x01";
+    return out + "e";
+  };
+  for (const std::string fact : {"]", "\x88"}) {
+    WB_EXPECT_ERROR(tree_error({{"w", plain()}, {"f", many(fact, most + 1)}}), Code::limit_exceeded,
+                    "unfolds to too many facts: expected at most 1048576");
+  }
+  const TempFolder folder;
+  EXPECT_EQ(open_items(folder, {{"w", plain()}, {"f", many("]", most)}}).facts.at("f").size(),
+            most);
+}
+
+TEST(Tree, TextsOfAMebibyteAreFactsAndLongerOnesAreNoted) {
+  const TempFolder folder;
+  const std::string most(1u << 20, 'x');
+  const Checkpoint checkpoint =
+      open_items(folder, {{"a", pkl::text(most)}, {"b", pkl::text(most + "x")}, {"w", plain()}});
+  EXPECT_EQ(checkpoint.facts.at("a"), most);
+  EXPECT_FALSE(checkpoint.facts.contains("b"));
+  EXPECT_THAT(checkpoint.notes,
+              testing::Contains(testing::HasSubstr("a string that is too long or not UTF-8")));
+}
+
 TEST(Tree, SetsAndPython2DictsAreRead) {
   const TempFolder folder;
   const std::string pair = "](" + pkl::text("w") + plain() + "e";
