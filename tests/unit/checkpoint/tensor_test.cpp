@@ -390,6 +390,16 @@ TEST(Tree, TextsOfAMebibyteAreFactsAndLongerOnesAreNoted) {
               testing::Contains(testing::HasSubstr("a string that is too long or not UTF-8")));
 }
 
+TEST(Tree, ThingsOfOneKindThatAreNotReadAreCounted) {
+  const TempFolder folder;
+  const std::string object = pkl::global("mylib", "X") + pkl::empty_tuple + "\x81";
+  const auto notes = [&](const Items& items) { return open_items(folder, items).notes; };
+  EXPECT_THAT(notes({{"w", plain()}, {"a", object}}),
+              testing::Contains("not read: an object of mylib.X at a"));
+  EXPECT_THAT(notes({{"w", plain()}, {"a", object}, {"b", object}, {"c", object}}),
+              testing::Contains("not read: an object of mylib.X at a and 2 more like it"));
+}
+
 TEST(Tree, SetsAndPython2DictsAreRead) {
   const TempFolder folder;
   const std::string pair = "](" + pkl::text("w") + plain() + "e";
