@@ -90,7 +90,7 @@ int chat(const Flags& flags, bool json) {
   const Tokenizer tokenizer = require_tokenizer(flags.tokenizer, flags.source.path);
   const auto format =
       speak::chat_format_of(flags.tokenizer.empty() ? flags.source.path : flags.tokenizer);
-  engine::Sampler{flags.sampling.options};  // throws for values outside their ranges
+  engine::check_sampling(flags.sampling.options);
   engine::Engine engine(loaded.model, {.threads = flags.threads});
   speak::Conversation conversation(
       engine, tokenizer, format ? &*format : nullptr,

@@ -55,7 +55,7 @@ struct ChatCommands {
 
   engine::SamplerOptions& sampling() const { return session.settings_.sampling.options; }
   void set_sampling(engine::SamplerOptions wanted, const std::string& said) const {
-    engine::Sampler{wanted};  // throws for values outside their ranges
+    engine::check_sampling(wanted);
     sampling() = wanted;
     note(said);
   }

@@ -35,14 +35,17 @@ double Distribution::of(std::uint32_t token) const {
   return it == tokens.end() ? 0.0 : probabilities[static_cast<std::size_t>(it - tokens.begin())];
 }
 
-Sampler::Sampler(const SamplerOptions& options) : options_(options), state_(options.seed) {
-  const SamplerOptions& o = options_;
+void check_sampling(const SamplerOptions& o) {
   check(o.temperature >= 0 && std::isfinite(o.temperature), "temperature", "0 or more",
         o.temperature);
   check(o.top_p > 0 && o.top_p <= 1, "top_p", "above 0, at most 1", o.top_p);
   check(o.min_p >= 0 && o.min_p <= 1, "min_p", "0 to 1", o.min_p);
   check(o.repetition_penalty > 0 && std::isfinite(o.repetition_penalty), "repetition_penalty",
         "above 0", o.repetition_penalty);
+}
+
+Sampler::Sampler(const SamplerOptions& options) : options_(options), state_(options.seed) {
+  check_sampling(options_);
 }
 
 double Sampler::uniform() { return static_cast<double>(next(state_) >> 11) * 0x1p-53; }

@@ -20,6 +20,9 @@ struct SamplerOptions {
   std::uint64_t seed = 0;
 };
 
+// Throws Code::usage for an option outside its range.
+void check_sampling(const SamplerOptions& options);
+
 // A few tokens with their probabilities, which sum to 1; likeliest first, equal ones by id.
 struct Distribution {
   std::vector<std::uint32_t> tokens;
