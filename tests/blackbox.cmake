@@ -109,6 +109,9 @@ wb_blackbox(gallery_on_mlx gallery_test.py ARGS RealMlx)
 # --check: one bit that is wrong, anywhere.
 wb_blackbox(integrity integrity_test.py)
 
+# Hostile files and requests, each refused in its own words, at little cost.
+wb_blackbox(attacks attack_test.py)
+
 # Conversions that are cut off, and ranks of mpirun.
 wb_blackbox(resume resume_test.py ARGS Interrupted)
 wb_blackbox(ranks resume_test.py ARGS Ranks)

@@ -1,7 +1,7 @@
 # bash completion for weightbridge(1). tests/blackbox/cli_docs.py keeps it complete.
 _weightbridge() {
   local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
-  local source='--recipe --prefix --set --json --help'
+  local source='--recipe --prefix --set --limit --json --help'
   local target='--target --dtype --mtp --expert-widths'
   COMPREPLY=()
   case $prev in
@@ -21,7 +21,7 @@ _weightbridge() {
     --time-limit | --read-timeout | --write-timeout | --idle-timeout | --grace) return ;;
     --prompt | --window | --max-windows | --max-tokens | --max-kl | --min-top1 | --max-abs) return ;;
     --max-perplexity-ratio) return ;;
-    --set | --prefix | --shard-size | --threads | --group-size | --size) return ;;
+    --set | --limit | --prefix | --shard-size | --threads | --group-size | --size) return ;;
   esac
   if [ "$COMP_CWORD" -eq 1 ]; then
     COMPREPLY=($(compgen -W 'inspect plan convert verify logits generate chat serve bench recipes --help --version' -- "$cur"))

@@ -8,6 +8,7 @@ complete -c weightbridge -n "not __fish_seen_subcommand_from $commands" -l versi
 complete -c weightbridge -s h -l help -d 'Print help'
 complete -c weightbridge -n "__fish_seen_subcommand_from $commands" -l json -d 'Print one JSON document'
 complete -c weightbridge -n "$sources" -l recipe -r -d 'Recipe file or name'
+complete -c weightbridge -n "$sources" -l limit -x -d 'A limit on the checkpoint, NAME=VALUE'
 complete -c weightbridge -n "$sources" -l prefix -x -d 'What tensor names begin with'
 complete -c weightbridge -n "$sources" -l set -x -d 'Set what weights cannot tell'
 complete -c weightbridge -n '__fish_seen_subcommand_from inspect' -l tensors -d 'List every tensor'

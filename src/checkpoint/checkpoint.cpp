@@ -10,6 +10,7 @@
 
 #include "base/checked.h"
 #include "base/error.h"
+#include "base/json.h"
 #include "checkpoint/containers.h"
 #include "checkpoint/names.h"
 
@@ -17,7 +18,8 @@ namespace wb {
 
 namespace {
 namespace fs = std::filesystem;
-constexpr std::uint64_t kMaxConfig = 16u << 20;
+constexpr const char* kConfigAdvice =
+    "Take the config.json of the model's own folder, or move it away.";
 constexpr const char* kAccepted =
     "A PyTorch .pt file (torch.save), a safetensors file or a folder of them is accepted.";
 
@@ -103,17 +105,13 @@ void read_config(const fs::path& folder, Checkpoint& out) {
   if (!fs::is_regular_file(path, ignored)) return;
   const FilePtr file = MappedFile::open(path.string());
   out.files.push_back(file);
-  const std::string_view text = as_text(file->bytes());
-  nlohmann::json config;
-  // The JSON library takes a NUL for the end, so that what follows it would go unseen.
-  if (file->size() <= kMaxConfig && text.find('\0') == text.npos) {
-    config = nlohmann::json::parse(text, nullptr, false);
+  nlohmann::json config = parse_json(as_text(file->bytes()), path.string(), kConfigAdvice);
+  if (!config.is_object()) {
+    throw Error(Code::config_invalid, "is not a JSON object")
+        .file(path.string())
+        .advice(kConfigAdvice);
   }
-  if (config.is_object()) {
-    out.config = std::move(config);
-  } else {
-    out.notes.push_back("config.json is not a JSON object and was not used");
-  }
+  out.config = std::move(config);
 }
 
 void check_holds_tensors(const Checkpoint& checkpoint) {
@@ -134,7 +132,7 @@ void check_total(const Checkpoint& checkpoint, const OpenOptions& options) {
       .file(checkpoint.path)
       .expected("at most " + std::to_string(options.max_total_bytes))
       .actual(std::to_string(total))
-      .advice("Convert the checkpoint in parts.");
+      .advice(raise_limit("total-bytes"));
 }
 }  // namespace
 

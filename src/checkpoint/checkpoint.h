@@ -8,6 +8,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -44,7 +45,7 @@ struct Checkpoint {
   // in the file ({"config": {"n_head": 8}}; keys as strings); what a pickle keeps as
   // opaque objects is not here. A safetensors file's own strings are under "__metadata__".
   nlohmann::json facts = nlohmann::json::object();
-  // config.json beside safetensors files, if there is one and it parses.
+  // config.json beside safetensors files, if there is one; it must be a JSON object.
   std::optional<nlohmann::json> config;
   // Every file that was read, for fingerprints, in a fixed order.
   std::vector<std::shared_ptr<const MappedFile>> files;
@@ -63,12 +64,28 @@ struct OpenOptions {
   // throws Code::source_consumed. Without it such a file is an error at once.
   bool allow_consumed = false;
   bool check_crc = true;  // of data.pkl and compressed records; stored records: verify_crc
+  // docs/security.md lists these; limit_rows() names them.
   std::uint64_t max_pickle_bytes = 256u << 20;
+  std::uint64_t max_pickle_objects = 1u << 22;  // about 80 bytes of memory each
+  std::uint64_t max_pickle_memo = 1u << 22;
+  std::uint64_t max_pickle_stack = 1u << 21;  // picklers write lists and dicts by the thousand
   std::uint64_t max_tensors = 4u << 20;
   std::uint64_t max_header_bytes = 100'000'000;  // safetensors header or index
   // Of all tensors, as they would be written: a small file may claim any shape.
   std::uint64_t max_total_bytes = std::uint64_t{16} << 40;
+  // Of all compressed records together, or 64 times the file where that is more: weights do not
+  // compress, and this leaves room for masks and zeros.
+  std::uint64_t max_inflated_bytes = 1u << 30;
 };
+
+// A limit by the name that `--limit NAME=VALUE` takes.
+struct LimitRow {
+  std::string_view name, help;
+  std::uint64_t OpenOptions::*value;
+};
+std::span<const LimitRow> limit_rows();
+// How a person who trusts the file raises the limit: "If you trust the file, ... --limit NAME=...".
+std::string raise_limit(std::string_view name);
 
 // `path`: a file, or a folder with safetensors files (with or without an index) or
 // exactly one PyTorch file. Throws wb::Error with the file's name.

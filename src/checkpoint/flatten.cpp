@@ -15,12 +15,14 @@ namespace wb {
 
 namespace {
 constexpr std::size_t kMaxDepth = 64;
-// Steps of the whole walk. A tree that is written out holds far fewer; one that
-// shares its branches ("billion laughs") would unfold to more than any memory holds.
-constexpr std::uint64_t kMaxVisits = 1u << 22;
+// Steps of the whole walk. A tree that is written out takes as many as its containers have items;
+// one that shares its branches ("billion laughs") would unfold to more than any memory holds, so
+// that sharing is given some room and no more.
+constexpr std::uint64_t kSharedFactor = 4, kSharedFloor = 1u << 16;
 constexpr std::uint64_t kMaxFacts = 1u << 20;
 constexpr std::uint64_t kMaxNameBytes = 256u << 20;
 constexpr std::size_t kMaxFactText = 1u << 20;
+constexpr std::size_t kMaxFactBytes = 16u << 20;  // of texts and keys, which may be shared
 
 [[noreturn]] void too_many(const char* what, std::uint64_t limit) {
   throw Error(Code::limit_exceeded, std::string("the checkpoint unfolds to too many ") + what)
@@ -36,6 +38,9 @@ class Walk {
       : pickle_(pickle), reader_(reader), options_(options), out_(out) {}
 
   void run() {
+    std::uint64_t written = 0;
+    for (const PickleNode& node : pickle_.nodes) written += node.items.size();
+    max_visits_ = kSharedFloor + kSharedFactor * written;
     nlohmann::json facts;
     if (reader_.is_tensor(pickle_.root)) {
       path_ = "tensor";
@@ -47,9 +52,13 @@ class Walk {
   }
 
  private:
+  void step() {
+    if (++visits_ > max_visits_) too_many("entries", max_visits_);
+  }
+
   // Recursion is safe here: it is at most kMaxDepth deep.
   void visit(NodeId id, nlohmann::json& fact) {
-    if (++visits_ > kMaxVisits) too_many("entries", kMaxVisits);
+    step();
     const PickleNode& node = pickle_.at(id);
     switch (node.kind) {
       case Kind::call:
@@ -131,6 +140,7 @@ class Walk {
       throw Error(Code::tensor_name, "the entry \"" + printable(path_) + "\" occurs twice")
           .advice("Rename one of them where the checkpoint is made, then save it again.");
     }
+    if (!take_bytes(key.size())) return note("facts beyond 16 MiB");
     fact[key] = std::move(value);
   }
 
@@ -151,7 +161,12 @@ class Walk {
           .advice("Use strings as keys where the checkpoint is made, then save it again.");
     }
     check_tensor_name(path_);
-    if (out_.tensors.size() >= options_.max_tensors) too_many("tensors", options_.max_tensors);
+    if (out_.tensors.size() >= options_.max_tensors) {
+      throw Error(Code::limit_exceeded, "the checkpoint unfolds to too many tensors")
+          .expected("at most " + std::to_string(options_.max_tensors))
+          .actual("more")
+          .advice(raise_limit("tensors"));
+    }
     name_bytes_ += path_.size();
     if (name_bytes_ > kMaxNameBytes) too_many("bytes of names", kMaxNameBytes);
     SourceTensor tensor = reader_.read(id, path_);
@@ -163,7 +178,8 @@ class Walk {
           .actual(std::to_string(total_bytes_))
           .advice(
               "An expanded tensor (stride 0) claims more than its storage holds; store it "
-              "unexpanded.");
+              "unexpanded. " +
+              raise_limit("total-bytes"));
     }
     out_.tensors.push_back(std::move(tensor));
   }
@@ -186,11 +202,18 @@ class Walk {
         if (node.text.size() > kMaxFactText || !is_utf8(node.text)) {
           return note("a string that is too long or not UTF-8");
         }
+        if (!take_bytes(node.text.size())) return note("facts beyond 16 MiB");
         fact = std::string(node.text);
         break;
       default:
         break;
     }
+  }
+
+  bool take_bytes(std::size_t bytes) {
+    if (bytes > kMaxFactBytes - fact_bytes_) return false;
+    fact_bytes_ += bytes;
+    return true;
   }
 
   // A list of nothing but scalars becomes an array; false for any other list.
@@ -204,7 +227,7 @@ class Walk {
     if (++facts_ > kMaxFacts) too_many("facts", kMaxFacts);
     fact = nlohmann::json::array();
     for (NodeId item : node.items) {
-      if (++visits_ > kMaxVisits) too_many("entries", kMaxVisits);
+      step();
       nlohmann::json value;
       add_fact(pickle_.at(item), value);
       fact.push_back(std::move(value));
@@ -260,7 +283,8 @@ class Walk {
   std::string path_;
   std::vector<NodeId> open_;  // the containers around the current node
   unsigned nameless_ = 0;     // how many keys of the path cannot be named
-  std::uint64_t visits_ = 0, facts_ = 0, name_bytes_ = 0, total_bytes_ = 0;
+  std::uint64_t visits_ = 0, max_visits_ = 0, facts_ = 0, fact_bytes_ = 0, name_bytes_ = 0,
+                total_bytes_ = 0;
   std::uint64_t look_budget_ = 1u << 20;
   std::map<std::string, Seen> seen_;
 };

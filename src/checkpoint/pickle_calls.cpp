@@ -105,6 +105,12 @@ NodeId PickleMachine::apply(NodeId callable, NodeId args) {
   return id;
 }
 
+// A call of a few bytes copies as many items as its argument has.
+void PickleMachine::count_copies(std::size_t items) {
+  copied_ += items;
+  if (copied_ > options_.max_nodes) over("copied items", options_.max_nodes, "pickle-objects");
+}
+
 // OrderedDict(), OrderedDict([[k, v], ...]), Counter({...}), defaultdict(factory).
 NodeId PickleMachine::make_dict(NodeId args, GlobalKind kind) {
   const NodeId id = add(Kind::dict);
@@ -122,6 +128,7 @@ NodeId PickleMachine::make_dict(NodeId args, GlobalKind kind) {
   if (given.size() != 1 || (content.kind != Kind::list && content.kind != Kind::dict)) {
     malformed("a dict is made from something other than a list of pairs");
   }
+  count_copies(content.items.size());
   std::vector<NodeId> pairs;
   if (content.kind == Kind::dict) {
     pairs = content.items;
@@ -146,6 +153,7 @@ NodeId PickleMachine::make_sequence(NodeId args, Kind kind) {
   if (given.size() != 1 || !is_sequence(out_.at(given[0]).kind)) {
     malformed(the(kind) + " is made from something other than one sequence");
   }
+  count_copies(out_.at(given[0]).items.size());
   std::vector<NodeId> items = out_.at(given[0]).items;
   out_.nodes[id].items = std::move(items);
   return id;

@@ -35,7 +35,11 @@ class PickleMachine {
 
   // --- stack ---
   NodeId add(Kind kind);  // throws limit_exceeded
-  void push(NodeId id) { stack_.push_back(id); }
+  void push(NodeId id) {
+    if (stack_.size() >= options_.max_stack)
+      over("open objects", options_.max_stack, "pickle-stack");
+    stack_.push_back(id);
+  }
   void push_number(Kind kind, std::int64_t value);
   void push_text(Kind kind, std::string_view text);
   NodeId pop();
@@ -53,6 +57,7 @@ class PickleMachine {
   void push_global(std::string_view module, std::string_view name);
   void stack_global();
   NodeId apply(NodeId callable, NodeId args);
+  void count_copies(std::size_t items);
   NodeId make_dict(NodeId args, GlobalKind kind);
   NodeId make_sequence(NodeId args, Kind kind);
   NodeId make_bytes(NodeId args);
@@ -62,6 +67,8 @@ class PickleMachine {
   void check_pairs(const std::vector<NodeId>& pairs) const;
 
   [[noreturn]] void fail(Code code, const std::string& what) const;
+  // Beyond `limit`, which --limit `option` raises.
+  [[noreturn]] void over(const char* what, std::uint64_t limit, const char* option) const;
   [[noreturn]] void malformed(const std::string& what) const { fail(Code::pickle_structure, what); }
 
   Bytes bytes_;
@@ -71,7 +78,7 @@ class PickleMachine {
   std::vector<NodeId> stack_;
   std::vector<std::uint32_t> marks_;
   std::vector<NodeId> memo_;
-  std::uint64_t memo_count_ = 0;
+  std::uint64_t memo_count_ = 0, copied_ = 0;
   NodeId none_ = kNoNode, true_ = kNoNode, false_ = kNoNode, empty_tuple_ = kNoNode;
   std::vector<NodeId> small_integers_;
   std::unordered_map<std::string, NodeId> interned_;  // "module\0name"

@@ -44,7 +44,7 @@ std::string_view header_text(const MappedFile& file, const OpenOptions& options)
     throw Error(Code::limit_exceeded, "the safetensors header is too long")
         .expected("at most " + bytes_text(options.max_header_bytes))
         .actual(std::to_string(length))
-        .advice("No checkpoint needs such a header; do not trust this file.");
+        .advice(raise_limit("header-bytes"));
   }
   const std::string_view text = as_text(file.range(8, length));
   if (text.empty() || text.front() != '{') {

@@ -229,7 +229,7 @@ void open_shards(const std::vector<fs::path>& shards, const OpenOptions& options
           .file(shards[i].string())
           .expected("at most " + std::to_string(options.max_tensors))
           .actual(std::to_string(out.tensors.size() + parts[i].tensors.size()))
-          .advice("Convert the checkpoint in parts.");
+          .advice(raise_limit("tensors"));
     }
     const std::size_t before = out.tensors.size();
     for (SourceTensor& tensor : parts[i].tensors) {
@@ -251,7 +251,7 @@ void open_indexed(const fs::path& folder, const fs::path& index_path, const Open
       throw Error(Code::limit_exceeded, "the index is too long")
           .expected("at most " + std::to_string(options.max_header_bytes) + " bytes")
           .actual(std::to_string(index->size()))
-          .advice("No checkpoint needs such an index; do not trust this folder.");
+          .advice(raise_limit("header-bytes"));
     }
     const WeightMap map = read_weight_map(*index);
     const std::set<std::string> names(map.files.begin(), map.files.end());

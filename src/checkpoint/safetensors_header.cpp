@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "checkpoint/checkpoint.h"
 #include "checkpoint/names.h"
 
 namespace wb {
@@ -159,7 +160,7 @@ class Sax final : public nlohmann::json_sax<nlohmann::json> {
       throw Error(Code::limit_exceeded, "the safetensors header has too many entries")
           .expected("at most " + std::to_string(max_tensors_))
           .actual("more")
-          .advice("Split the checkpoint into shards.");
+          .advice(raise_limit("tensors"));
     }
     out_.entries.emplace_back().name = value;
   }
@@ -199,6 +200,7 @@ void check_unique(const std::vector<SafetensorsEntry>& entries) {
 SafetensorsHeader parse_safetensors_header(std::string_view text, std::uint64_t max_tensors) {
   // The JSON library takes a NUL for the end, so that what follows it would go unseen.
   if (text.find('\0') != text.npos) wrong_header("holds a NUL byte");
+  if (!is_utf8(text)) wrong_header("is not valid UTF-8");
   Sax sax(max_tensors);
   nlohmann::json::sax_parse(text, &sax);
   SafetensorsHeader header = sax.take();

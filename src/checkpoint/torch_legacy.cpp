@@ -31,7 +31,7 @@ constexpr std::int64_t kProtocol = 1001;
 Pickle next_pickle(Bytes bytes, std::uint64_t& at, const OpenOptions& options, unsigned id_items) {
   const Bytes rest =
       bytes.subspan(at, std::min<std::uint64_t>(bytes.size() - at, options.max_pickle_bytes));
-  Pickle pickle = unpickle(rest, {.persistent_id_items = id_items});
+  Pickle pickle = unpickle(rest, unpickle_options(options, id_items));
   at += pickle.length;
   return pickle;
 }

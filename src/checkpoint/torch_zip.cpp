@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "base/checked.h"
 #include "base/error.h"
 #include "checkpoint/containers.h"
 #include "checkpoint/flatten.h"
@@ -18,6 +19,7 @@ namespace wb {
 
 namespace {
 constexpr std::uint64_t kMaxSmallRecord = 4096;
+constexpr std::uint64_t kPickleFloor = 1u << 20, kPickleFactor = 32;
 
 [[noreturn]] void wrong_layout(const std::string& what) {
   throw Error(Code::zip_layout, what)
@@ -59,7 +61,7 @@ Bytes checked_content(const ZipReader& zip, const ZipEntry& entry, std::uint64_t
     throw Error(Code::limit_exceeded, "the record " + printable(entry.name) + " is too large")
         .expected("at most " + std::to_string(limit) + " bytes")
         .actual(std::to_string(entry.size))
-        .advice("Save the state_dict alone, without what stands around it.");
+        .advice(raise_limit("pickle-bytes"));
   }
   keep.push_back(zip.content(entry, options.check_crc));
   const Bytes bytes = keep.back()->bytes();
@@ -150,17 +152,30 @@ void account_records(const ZipReader& zip, const std::string& folder, const Stor
   }
 }
 
+// A byte of pickle costs many bytes of memory, so that a compressed one is held shorter than other
+// records are.
+void check_pickle_inflation(const ZipEntry& entry) {
+  const std::uint64_t most = std::max(
+      kPickleFloor, checked_mul(entry.compressed_size, kPickleFactor, "the inflation limit"));
+  if (!entry.deflated || entry.size <= most) return;
+  throw Error(Code::limit_exceeded, "the compressed data.pkl would inflate to too many bytes")
+      .expected("at most " + std::to_string(most))
+      .actual(std::to_string(entry.size))
+      .advice("This looks like a zip bomb; re-zip the checkpoint stored if you trust it.");
+}
+
 void open_archive(const FilePtr& file, const OpenOptions& options, Checkpoint& out) {
-  const ZipReader zip(file);
+  const ZipReader zip(file, options.max_inflated_bytes);
   const std::string folder = top_folder(zip);
   refuse_torchscript(zip, folder);
   const ZipEntry* entry = zip.find(folder + "data.pkl");
   if (entry == nullptr)
     wrong_layout("the zip archive has no data.pkl, so torch.save did not write it");
   check_version(zip, folder, options);
+  check_pickle_inflation(*entry);
   std::vector<std::shared_ptr<const Storage>> keep;  // the pickle's nodes view these bytes
   const Bytes bytes = checked_content(zip, *entry, options.max_pickle_bytes, options, keep);
-  const Pickle pickle = unpickle(bytes, {.persistent_id_items = 5});
+  const Pickle pickle = unpickle(bytes, unpickle_options(options, 5));
   if (pickle.length != bytes.size()) {
     throw Error(Code::pickle_structure, "data.pkl goes on after its STOP")
         .expected(std::to_string(pickle.length) + " bytes")

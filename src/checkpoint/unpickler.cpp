@@ -74,6 +74,15 @@ std::string Pickle::global_name(const PickleNode& node) const {
   return printable(global(node).module) + "." + printable(global(node).name);
 }
 
+UnpickleOptions unpickle_options(const OpenOptions& options, unsigned persistent_id_items) {
+  UnpickleOptions out;
+  out.persistent_id_items = persistent_id_items;
+  out.max_nodes = options.max_pickle_objects;
+  out.max_memo = options.max_pickle_memo;
+  out.max_stack = options.max_pickle_stack;
+  return out;
+}
+
 Pickle unpickle(Bytes bytes, const UnpickleOptions& options) {
   return PickleMachine(bytes, options).run();
 }
@@ -87,6 +96,13 @@ void PickleMachine::fail(Code code, const std::string& what) const {
       .advice(
           "Save plain tensors with torch.save(model.state_dict(), path); if this file came "
           "from elsewhere, do not trust it.");
+}
+
+void PickleMachine::over(const char* what, std::uint64_t limit, const char* option) const {
+  throw Error(Code::limit_exceeded, std::string("the pickle has too many ") + what)
+      .expected("at most " + std::to_string(limit))
+      .actual("more")
+      .advice(raise_limit(option));
 }
 
 void PickleMachine::refuse_opcode(unsigned opcode) const {
@@ -170,8 +186,7 @@ void PickleMachine::push_long(std::uint64_t length) {
 
 NodeId PickleMachine::add(Kind kind) {
   if (out_.nodes.size() >= options_.max_nodes) {
-    fail(Code::limit_exceeded,
-         "it makes more than " + std::to_string(options_.max_nodes) + " objects");
+    over("objects", options_.max_nodes, "pickle-objects");
   }
   out_.nodes.emplace_back().kind = kind;
   return static_cast<NodeId>(out_.nodes.size() - 1);
@@ -235,6 +250,7 @@ void PickleMachine::store(std::uint64_t index) {
   if (index > opcodes_)
     malformed("memo index " + std::to_string(index) + " is out of all proportion");
   const NodeId id = top();
+  if (index >= options_.max_memo) over("memo entries", options_.max_memo, "pickle-memo");
   if (index >= memo_.size()) memo_.resize(index + 1, kNoNode);
   if (memo_[index] == kNoNode) ++memo_count_;
   memo_[index] = id;

@@ -8,6 +8,7 @@
 #include <cstdint>
 
 #include "checkpoint/bytes.h"
+#include "checkpoint/checkpoint.h"
 #include "checkpoint/pickle_value.h"
 
 namespace wb {
@@ -16,8 +17,13 @@ struct UnpickleOptions {
   // Items that a persistent id must have: 5 in zip archives, 6 in legacy files, 0 = refuse all.
   unsigned persistent_id_items = 0;
   std::uint64_t max_opcodes = 1u << 26;
-  std::uint64_t max_nodes = 1u << 24;
+  std::uint64_t max_nodes = 1u << 22;
+  std::uint64_t max_memo = 1u << 22;
+  std::uint64_t max_stack = 1u << 21;
 };
+
+// The limits of an opening, for one pickle.
+UnpickleOptions unpickle_options(const OpenOptions& options, unsigned persistent_id_items);
 
 // Reads one pickle from the start of `bytes`; what follows its STOP is not looked at
 // (Pickle::length says where it ends). The result views `bytes`.

@@ -7,6 +7,7 @@
 #include "base/checked.h"
 #include "base/error.h"
 #include "checkpoint/bytes.h"
+#include "checkpoint/checkpoint.h"
 #include "checkpoint/inflated_storage.h"
 #include "checkpoint/names.h"
 
@@ -21,9 +22,7 @@ constexpr std::uint32_t kMax32 = 0xFFFFFFFF;
 constexpr std::uint16_t kMax16 = 0xFFFF;
 constexpr std::uint16_t kEncrypted = 0x0001, kDescriptor = 0x0008, kStrong = 0x0040,
                         kMasked = 0x2000;
-// What all compressed records together may inflate to: weights do not compress, so
-// anything far beyond this is a bomb. The floor leaves room for masks and zeros.
-constexpr std::uint64_t kInflationFloor = 1u << 30, kInflationFactor = 64;
+constexpr std::uint64_t kInflationFactor = 64;
 constexpr std::uint64_t kDeflateMaxRatio = 1032;
 
 [[noreturn]] void fail(const std::string& what) {
@@ -288,23 +287,25 @@ void check_unique(const std::vector<ZipEntry>& entries) {
   }
 }
 
-void check_inflation(const std::vector<ZipEntry>& entries, std::uint64_t file_size) {
+void check_inflation(const std::vector<ZipEntry>& entries, std::uint64_t file_size,
+                     std::uint64_t max_inflated) {
   std::uint64_t total = 0;
   for (const ZipEntry& entry : entries) {
     if (entry.deflated) total = checked_add(total, entry.size, "the inflated size");
   }
   const std::uint64_t limit =
-      std::max(kInflationFloor, checked_mul(file_size, kInflationFactor, "the inflation limit"));
+      std::max(max_inflated, checked_mul(file_size, kInflationFactor, "the inflation limit"));
   if (total > limit) {
     throw Error(Code::limit_exceeded, "the compressed records would inflate to too many bytes")
         .expected("at most " + std::to_string(limit))
         .actual(std::to_string(total))
-        .advice("This looks like a zip bomb; re-zip the checkpoint stored if you trust it.");
+        .advice("This looks like a zip bomb. " + raise_limit("inflated-bytes"));
   }
 }
 }  // namespace
 
-ZipReader::ZipReader(std::shared_ptr<const MappedFile> file) : file_(std::move(file)) {
+ZipReader::ZipReader(std::shared_ptr<const MappedFile> file, std::uint64_t max_inflated)
+    : file_(std::move(file)) {
   const Bytes bytes = file_->bytes();
   const Directory directory = read_directory_place(bytes);
   const std::uint64_t end = directory.offset + directory.size;
@@ -319,7 +320,7 @@ ZipReader::ZipReader(std::shared_ptr<const MappedFile> file) : file_(std::move(f
   if (at != end) fail("has a directory with more bytes than its entries take", at, end);
   check_disjoint(entries_);
   check_unique(entries_);
-  check_inflation(entries_, file_->size());
+  check_inflation(entries_, file_->size(), max_inflated);
   std::erase_if(entries_, [](const ZipEntry& entry) { return entry.name.back() == '/'; });
   for (std::size_t i = 0; i < entries_.size(); ++i) by_name_.emplace(entries_[i].name, i);
 }

@@ -30,8 +30,10 @@ struct ZipEntry {
 
 class ZipReader {
  public:
-  // Reads and checks the directory. Throws zip_structure, zip_unsupported, limit_exceeded.
-  explicit ZipReader(std::shared_ptr<const MappedFile> file);
+  // Reads and checks the directory. `max_inflated`: see OpenOptions. Throws zip_structure,
+  // zip_unsupported, limit_exceeded.
+  explicit ZipReader(std::shared_ptr<const MappedFile> file,
+                     std::uint64_t max_inflated = std::uint64_t{1} << 30);
   ZipReader(ZipReader&&) = default;
   ZipReader(const ZipReader&) = delete;  // by_name_ points into entries_
   ZipReader& operator=(const ZipReader&) = delete;

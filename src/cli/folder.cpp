@@ -4,10 +4,12 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "base/json.h"
 #include "cli/account.h"
 #include "cli/output.h"
 #include "cli/texts.h"
 #include "model/exact_class.h"
+#include "tokenizer/tokenizer.h"
 
 namespace wb::cli {
 
@@ -26,7 +28,7 @@ bool is_file(const fs::path& path) {
 }
 
 nlohmann::json parse_tokenizer(const std::string& path) {
-  auto parsed = nlohmann::json::parse(read_text_file(path), nullptr, /*allow_exceptions=*/false);
+  auto parsed = read_json_file(path, "Give the tokenizer.json of the model.", kTokenizerJson);
   if (!parsed.is_object() || !parsed.contains("model") || !parsed["model"].is_object()) {
     throw Error(Code::usage, "is no tokenizer.json: it has no object \"model\"")
         .file(path)

@@ -5,11 +5,11 @@
 #include <memory>
 #include <optional>
 
+#include "base/json.h"
 #include "base/progress.h"
 #include "cli/cli.h"
 #include "cli/integrity.h"
 #include "cli/source.h"
-#include "cli/texts.h"
 
 namespace wb::cli {
 
@@ -67,7 +67,7 @@ nlohmann::json manifest_of(const Checkpoint& checkpoint) {
   const std::string path = checkpoint.path + "/weightbridge.json";
   std::error_code ignored;
   if (!std::filesystem::is_regular_file(path, ignored)) return nullptr;
-  auto parsed = nlohmann::json::parse(read_text_file(path), nullptr, /*allow_exceptions=*/false);
+  auto parsed = read_json_file(path, "Convert the checkpoint again, or move the file away.");
   return parsed.is_object() ? parsed : nullptr;
 }
 

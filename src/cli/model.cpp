@@ -5,6 +5,7 @@
 #include <charconv>
 #include <filesystem>
 
+#include "base/json.h"
 #include "base/mapped_file.h"
 #include "runtime/load.h"
 #include "tensor/read.h"
@@ -19,8 +20,7 @@ nlohmann::json read_manifest(const std::string& folder) {
   const std::string path = folder + "/weightbridge.json";
   std::error_code failed;
   if (!fs::exists(path, failed)) return nullptr;
-  const nlohmann::json manifest =
-      nlohmann::json::parse(read_text_file(path), nullptr, /*allow_exceptions=*/false);
+  nlohmann::json manifest = read_json_file(path, "Convert the checkpoint again.");
   if (!manifest.is_object()) {
     throw Error(Code::config_invalid, "the manifest is not a JSON object")
         .file(path)
@@ -125,7 +125,7 @@ void settings_from_manifest(SourceFlags& flags, const nlohmann::json& manifest,
   if (!flags.settings.empty() || !manifest.contains("settings") || !manifest["settings"].is_array())
     return;
   for (const auto& s : manifest["settings"]) {
-    if (!s.is_object() || s.value("origin", "") != "--set" || !s.contains("key") ||
+    if (!s.is_object() || text_member(s, "origin") != "--set" || !s.contains("key") ||
         !s["key"].is_string())
       continue;
     flags.settings.push_back(s["key"].get<std::string>() + "=" +

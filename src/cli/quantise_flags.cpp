@@ -9,7 +9,7 @@
 #include "cli/quantise_rules.h"
 #include "cli/size.h"
 #include "cli/source.h"
-#include "cli/texts.h"
+#include "recipe/document.h"
 
 namespace wb::cli {
 
@@ -57,7 +57,7 @@ QuantFormat format_of(const QuantFlags& flags) {
 
 std::vector<QuantRule> read_rules(const std::string& file, const QuantFormat& base) {
   if (file.empty()) return {};
-  return parse_quant_rules(read_text_file(file), file, base);
+  return parse_quant_rules(read_document(file), file, base);
 }
 
 // "affine 4 bits, groups of 64"

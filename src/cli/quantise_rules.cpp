@@ -61,6 +61,7 @@ QuantRule rule_of(const std::string& file, const Member& member, const QuantForm
   return {member.key, format};
 }
 
+constexpr std::size_t kMostRules = 4096;
 }  // namespace
 
 std::vector<QuantRule> parse_quant_rules(const std::string& toml, const std::string& file,
@@ -71,6 +72,10 @@ std::vector<QuantRule> parse_quant_rules(const std::string& toml, const std::str
     wrong_rule(file, {mistakes[0].line, mistakes[0].column}, mistakes[0].text);
   }
   std::vector<QuantRule> rules;
+  if (root.members.size() > kMostRules) {
+    wrong_rule(file, root.members[kMostRules].place,
+               "more than " + std::to_string(kMostRules) + " rules");
+  }
   for (const Member& member : root.members) rules.push_back(rule_of(file, member, base));
   return rules;
 }

@@ -7,6 +7,7 @@
 #include "cli/recipes_new.h"
 #include "cli/recipes_solve.h"
 #include "cli/texts.h"
+#include "recipe/document.h"
 #include "recipe/recipe.h"
 #include "recipe/shipped.h"
 
@@ -58,7 +59,7 @@ std::string text_of(const std::string& file) {
 int show(const std::string& name, bool flat, bool json) {
   // A file of one's own is there to be read; what it becomes with all that it extends is not.
   if (flat && name.ends_with(".toml")) {
-    const std::string toml = flat_recipe(read_text_file(name), name);
+    const std::string toml = flat_recipe(read_document(name), name);
     if (json) {
       print_json(Json{{"file", name}, {"toml", toml}});
     } else {
@@ -91,7 +92,7 @@ int show(const std::string& name, bool flat, bool json) {
 }
 
 int check(const std::string& file, bool json) {
-  const ParsedRecipe parsed = parse_recipe(read_text_file(file), file);
+  const ParsedRecipe parsed = parse_recipe(read_document(file), file);
   const bool good = parsed.mistakes.empty();
   Json mistakes = Json::array();
   std::string text;

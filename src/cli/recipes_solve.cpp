@@ -9,6 +9,7 @@
 #include "cli/output.h"
 #include "cli/source.h"
 #include "cli/texts.h"
+#include "recipe/document.h"
 #include "recipe/shipped.h"
 #include "solve/solve.h"
 
@@ -28,7 +29,7 @@ std::string recipe_text(const std::string& recipe) {
   for (const EmbeddedRecipe& shipped : embedded_recipes()) {
     if (shipped.file == "recipes/" + recipe + ".toml") return std::string(shipped.text);
   }
-  return read_text_file(recipe);
+  return read_document(recipe);
 }
 
 void write_file(const std::string& path, const std::string& text) {

@@ -1,6 +1,10 @@
 // See source.h.
 #include "cli/source.h"
 
+#include <algorithm>
+
+#include "cli/size.h"
+
 namespace wb::cli {
 
 std::string not_a_flag(const std::string& value) {
@@ -29,7 +33,39 @@ void add_source_flags(CLI::App& command, SourceFlags& flags) {
                   "Set what weights can't tell, e.g. experts_per_token=3; may be repeated")
       ->allow_extra_args(false)
       ->option_text("KEY=VALUE");
+  command
+      .add_option("--limit", flags.limits,
+                  "Raise or lower a limit on the checkpoint, e.g. total-bytes=20000GB; may be "
+                  "repeated (docs/security.md lists them)")
+      ->allow_extra_args(false)
+      ->option_text("NAME=VALUE");
 }
+
+namespace {
+// Sets the limits that --limit names.
+void set_limits(const SourceFlags& flags, OpenOptions& options) {
+  for (const std::string& text : flags.limits) {
+    const std::size_t equals = text.find('=');
+    const std::string name = text.substr(0, equals);
+    const auto rows = limit_rows();
+    const auto row =
+        std::find_if(rows.begin(), rows.end(), [&](const LimitRow& r) { return r.name == name; });
+    if (equals == text.npos || row == rows.end()) {
+      std::string names;
+      for (const LimitRow& r : rows) {
+        names += (names.empty() ? "" : ", ") + std::string(r.name) + " (" +
+                 std::to_string(options.*r.value) + ")";
+      }
+      throw Error(Code::usage, "--limit takes NAME=VALUE")
+          .expected(names)
+          .actual("\"" + printable(text) + "\"")
+          .advice("For example --limit total-bytes=20000GB; docs/security.md explains them.");
+    }
+    options.*row->value = parse_size("--limit " + name, text.substr(equals + 1),
+                                     "For example --limit " + name + "=1GiB, or a plain number.");
+  }
+}
+}  // namespace
 
 void add_target_flags(CLI::App& command, TargetFlags& flags) {
   command
@@ -55,6 +91,7 @@ void add_target_flags(CLI::App& command, TargetFlags& flags) {
 Checkpoint open_source(const SourceFlags& flags, bool consumed) {
   OpenOptions options;
   options.allow_consumed = consumed;
+  set_limits(flags, options);
   return open_checkpoint(flags.path, options);
 }
 

@@ -21,6 +21,7 @@ std::string not_a_flag(const std::string& value);
 struct SourceFlags {
   std::string path, recipe, prefix;
   std::vector<std::string> settings;  // key=value, as typed
+  std::vector<std::string> limits;    // name=value, as typed
 };
 void add_source_flags(CLI::App& command, SourceFlags& flags);
 

@@ -6,6 +6,7 @@
 #include <limits>
 #include <random>
 
+#include "base/json.h"
 #include "base/progress.h"
 #include "cli/account.h"
 #include "cli/cli.h"
@@ -56,12 +57,12 @@ bool same_description(ModelSpec a, const ModelSpec& b) {
 bool claims_to_be_faithful(const LoadedModel& source, const LoadedModel& folder,
                            const std::string& path) {
   const nlohmann::json config =
-      nlohmann::json::parse(read_text_file(path + "/config.json"), nullptr, false);
+      read_json_file(path + "/config.json", "Restore the file as it was written.");
   if (config.is_object() && config.contains("quantization")) return false;
   if (same_description(source.model.spec, folder.model.spec)) return true;
   const auto& m = folder.manifest;
   return m.is_object() && m.contains("losses") && m["losses"].empty() && m.contains("sums") &&
-         m["sums"].value("lossy", 1) == 0;
+         m["sums"].is_object() && m["sums"].contains("lossy") && m["sums"]["lossy"] == 0;
 }
 
 Windows windows_of(const VerifyFlags& flags, const ModelSpec& spec,

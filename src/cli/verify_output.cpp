@@ -3,6 +3,7 @@
 #include <fstream>
 #include <map>
 
+#include "base/json.h"
 #include "cli/texts.h"
 #include "cli/verify.h"
 #include "verify/report.h"
@@ -17,14 +18,16 @@ std::vector<ReportLoss> losses_of(const nlohmann::json& manifest) {
     return out;
   for (const auto& loss : manifest["losses"]) {
     if (!loss.is_object()) continue;
-    ReportLoss row{loss.value("number", 0),
-                   loss.value("source_computes", ""),
-                   loss.value("target_makes", ""),
+    const auto number = loss.find("number");
+    const bool counted = number != loss.end() && number->is_number_unsigned() && *number < 1000;
+    ReportLoss row{counted ? number->get<int>() : 0,
+                   text_member(loss, "source_computes"),
+                   text_member(loss, "target_makes"),
                    {}};
     if (loss.contains("tensors") && loss["tensors"].is_array()) {
       for (const auto& t : loss["tensors"]) {
         if (t.is_string()) row.tensors.push_back(t.get<std::string>());
-        if (t.is_object()) row.tensors.push_back(t.value("pattern", ""));
+        if (t.is_object()) row.tensors.push_back(text_member(t, "pattern"));
       }
     }
     out.push_back(std::move(row));
@@ -33,7 +36,7 @@ std::vector<ReportLoss> losses_of(const nlohmann::json& manifest) {
 }
 
 std::string target_of(const nlohmann::json& manifest) {
-  return manifest.is_object() ? manifest.value("target", "unknown") : "unknown";
+  return text_member(manifest, "target", "unknown");
 }
 
 // "mtp.{}.block.attn.k_nope.weight" -> "mtp.{}.*": what goes missing goes by whole parts.

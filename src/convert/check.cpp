@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "base/hash.h"
+#include "base/json.h"
 #include "base/mapped_file.h"
 
 namespace wb {
@@ -42,7 +43,8 @@ std::string text_of(const fs::path& path) {
 void add_manifest(const fs::path& folder, std::vector<RecordedFile>& out) {
   std::error_code ignored;
   if (!fs::is_regular_file(folder / kManifest, ignored)) return;
-  const auto manifest = nlohmann::json::parse(text_of(folder / kManifest), nullptr, false);
+  const auto manifest = read_json_file((folder / kManifest).string(),
+                                       "Convert the checkpoint again, or move the file away.");
   if (!manifest.is_object() || !manifest.contains("files") || !manifest["files"].is_array()) return;
   for (const nlohmann::json& row : manifest["files"]) {
     const auto text = [&](const char* key) {

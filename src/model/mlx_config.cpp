@@ -281,6 +281,11 @@ ModelSpec spec_from_stock_config(const json& config, MlxReader reader) {
   spec.vocab_size = keys.integer("vocab_size", 102400);
   spec.hidden_size = keys.integer("hidden_size", 4096);
   spec.num_hidden_layers = keys.integer("num_hidden_layers", 30);
+  if (spec.num_hidden_layers > kMostLayers) {
+    refuse("num_hidden_layers", "is out of all proportion",
+           "at most " + std::to_string(kMostLayers), config["num_hidden_layers"],
+           "Correct config.json.");
+  }
   spec.max_position_embeddings = keys.integer("max_position_embeddings", 2048);
   spec.norm = {NormKind::rms, keys.real("rms_norm_eps", 1e-6), false, false};
   spec.rope.layout = RopeLayout::interleaved;

@@ -16,6 +16,8 @@ namespace wb {
 
 // Dimensions are int32 in MLX.
 inline constexpr std::uint64_t kLargestDimension = std::uint64_t{1} << 31;
+// Blocks and multi-token heads, each; a hostile count would otherwise be looped over.
+inline constexpr std::uint64_t kMostLayers = 1u << 14;
 
 enum class Positions { none, learned };
 enum class NormKind { none, rms, layer };

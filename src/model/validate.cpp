@@ -48,6 +48,14 @@ void in_range(bool holds, const std::string& name, double value, const char* wan
       .advice("Correct the recipe's [model] section or the --set values.");
 }
 
+void limited(std::uint64_t layers, const char* name) {
+  if (layers <= kMostLayers) return;
+  throw Error(Code::limit_exceeded, std::string("the field ") + name + " of the model is too large")
+      .expected("at most " + std::to_string(kMostLayers))
+      .actual(std::to_string(layers))
+      .advice("The file is damaged or hostile, or the recipe counts the wrong thing.");
+}
+
 void validate_norm(const NormSpec& norm, const std::string& name) {
   if (norm.kind == NormKind::none && norm.bias) {
     clash(name + ".kind = none", name + ".bias = true", "a norm that is not there has no bias");
@@ -307,6 +315,8 @@ void validate(const ModelSpec& spec) {
   need(spec.vocab_size, "vocab_size");
   need(spec.hidden_size, "hidden_size");
   need(spec.num_hidden_layers, "num_hidden_layers");
+  limited(spec.num_hidden_layers, "num_hidden_layers");
+  limited(spec.num_nextn_predict_layers, "num_nextn_predict_layers");
   if (spec.positions == Positions::learned) {
     need(spec.max_position_embeddings, "max_position_embeddings (positions are learned)");
   }

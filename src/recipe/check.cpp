@@ -3,8 +3,6 @@
 #include "recipe/merge.h"
 
 #include <algorithm>
-#include <fstream>
-#include <sstream>
 #include <tuple>
 
 namespace wb {
@@ -366,11 +364,18 @@ ParsedRecipe parse_recipe(const std::string& toml, const std::string& file) {
 }
 
 namespace {
+constexpr std::size_t kMostTold = 100;
+
 [[noreturn]] void invalid(const ParsedRecipe& parsed, const std::string& path) {
   std::size_t n = parsed.mistakes.size();
   std::string sentence =
       "the recipe has " + std::to_string(n) + (n == 1 ? " mistake" : " mistakes");
+  std::size_t told = 0;
   for (const RecipeMistake& m : parsed.mistakes) {
+    if (++told > kMostTold) {
+      sentence += "\n... and " + std::to_string(n - kMostTold) + " more";
+      break;
+    }
     sentence += "\n" + parsed.files[m.file] + ":" + std::to_string(m.line) + ":" +
                 std::to_string(m.column) + ": " + m.text;
   }
@@ -381,15 +386,7 @@ namespace {
 }  // namespace
 
 RecipePtr load_recipe(const std::string& path) {
-  std::ifstream stream(path, std::ios::binary);
-  std::ostringstream content;
-  if (stream) content << stream.rdbuf();
-  if (!stream || content.bad()) {
-    throw Error(Code::file_open, "the recipe cannot be read")
-        .file(path)
-        .advice("Check the path and its permissions.");
-  }
-  ParsedRecipe parsed = parse_recipe(content.str(), path);
+  ParsedRecipe parsed = parse_recipe(read_document(path), path);
   if (parsed.recipe != nullptr) return parsed.recipe;
   invalid(parsed, path);
 }

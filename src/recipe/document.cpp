@@ -15,6 +15,9 @@
 #include <toml++/toml.h>
 
 #include <algorithm>
+#include <optional>
+
+#include "base/mapped_file.h"
 
 namespace wb {
 
@@ -93,7 +96,9 @@ class RawString {
 class Builder {
  public:
   Builder(const std::string& file, unsigned index)
-      : file_(file), index_(index), starts_(line_starts(file)) {}
+      : file_(file), index_(index), starts_(line_starts(file)) {
+    find_characters();
+  }
 
   DocValue table(const toml::table& source) const {
     DocValue out;
@@ -144,16 +149,95 @@ class Builder {
   }
   std::size_t offset(Place place) const {
     if (place.line > starts_.size()) return file_.size();
-    std::size_t at = starts_[place.line - 1];
-    for (unsigned column = 1; column < place.column && at < file_.size(); ++column) {
-      ++at;
-      while (at < file_.size() && continues_character(file_[at])) ++at;
+    const std::size_t at = starts_[place.line - 1];
+    if (!std::binary_search(wide_.begin(), wide_.end(), place.line)) {
+      return std::min(at + place.column - 1, file_.size());
     }
-    return at;
+    // Characters of the file, found by their number.
+    const auto first = std::lower_bound(characters_.begin(), characters_.end(), at);
+    const auto skipped = static_cast<std::size_t>(place.column - 1);
+    if (skipped >= static_cast<std::size_t>(characters_.end() - first)) return file_.size();
+    return first[static_cast<std::ptrdiff_t>(skipped)];
+  }
+  // Lines with characters of several bytes, in which a column is no offset; where each begins.
+  void find_characters() {
+    unsigned line = 1;
+    for (std::size_t i = 0; i < file_.size(); ++i) {
+      if (continues_character(file_[i])) {
+        if (wide_.empty() || wide_.back() != line) wide_.push_back(line);
+      } else if (file_[i] == '\n') {
+        ++line;
+      }
+    }
+    if (wide_.empty()) return;
+    for (std::size_t i = 0; i < file_.size(); ++i) {
+      if (!continues_character(file_[i])) characters_.push_back(i);
+    }
   }
   const std::string& file_;
   unsigned index_;
-  std::vector<std::size_t> starts_;
+  std::vector<std::size_t> starts_, characters_;
+  std::vector<unsigned> wide_;
+};
+
+// Before the TOML library sees the text, whose parser and tree recurse: brackets within each other,
+// and the parts of one dotted key, which make a table each. Strings and comments are passed over.
+class NestingGuard {
+ public:
+  explicit NestingGuard(const std::string& text) : text_(text) {}
+
+  // Where the text nests deeper than it may; nothing when it does not.
+  std::optional<Place> too_deep() {
+    while (at_ < text_.size()) {
+      const char c = text_[at_];
+      if (c == '"' || c == '\'') {
+        pass_string(c);
+        continue;
+      }
+      if (c == '#') pass_comment();
+      if (c == '[' || c == '{') ++open_;
+      if ((c == ']' || c == '}') && open_ > 0) --open_;
+      if (c == '.') ++dots_;
+      if (c == '=' || c == ',' || c == '\n' || c == '[' || c == '{') dots_ = 0;
+      if (open_ > kMostBrackets || dots_ > kMostDots) return place_;
+      step();
+    }
+    return std::nullopt;
+  }
+
+ private:
+  static constexpr std::size_t kMostBrackets = 32, kMostDots = 32;
+
+  void step() {
+    if (at_ < text_.size() && text_[at_] == '\n') {
+      ++place_.line;
+      place_.column = 0;
+    }
+    ++place_.column;
+    ++at_;
+  }
+  void pass_comment() {
+    while (at_ + 1 < text_.size() && text_[at_ + 1] != '\n') step();
+  }
+  void pass_string(char quote) {
+    const bool three = text_.compare(at_, 3, std::string(3, quote)) == 0;
+    for (int i = 0; i < (three ? 3 : 1); ++i) step();
+    while (at_ < text_.size()) {
+      const char c = text_[at_];
+      if (!three && c == '\n') return;  // not closed; the library says so
+      const bool ends = three ? text_.compare(at_, 3, std::string(3, quote)) == 0 : c == quote;
+      if (ends) {
+        for (int i = 0; i < (three ? 3 : 1); ++i) step();
+        return;
+      }
+      if (c == '\\' && quote == '"') step();
+      step();
+    }
+  }
+
+  const std::string& text_;
+  std::size_t at_ = 0, open_ = 0, dots_ = 0;
+  Place place_;
 };
 
 }  // namespace
@@ -185,18 +269,32 @@ const DocValue* DocValue::find(std::string_view key) const {
   return nullptr;
 }
 
+std::string read_document(const std::string& path) {
+  const auto file = MappedFile::open(path);
+  const auto bytes = file->bytes().first(std::min<std::size_t>(file->size(), kMostDocument + 1));
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
+
 DocValue parse_document(const std::string& toml, std::vector<RecipeMistake>& mistakes,
                         unsigned file) {
+  DocValue empty;
+  empty.kind = ValueKind::table;
+  const auto refuse = [&](Place place, std::string what) {
+    mistakes.push_back({place.line, place.column, std::move(what), file});
+    return empty;
+  };
+  if (toml.size() > kMostDocument) {
+    return refuse({}, "a file of more than " + std::to_string(kMostDocument) + " bytes");
+  }
+  if (const auto place = NestingGuard(toml).too_deep()) {
+    return refuse(*place, "brackets or the parts of a key nest more than 32 deep");
+  }
   try {
     return Builder(toml, file).table(toml::parse(toml));
   } catch (const toml::parse_error& error) {
     Place place = place_of(error.source(), file);
-    mistakes.push_back(
-        {place.line, place.column, "this is not TOML: " + std::string(error.description()), file});
+    return refuse(place, "this is not TOML: " + std::string(error.description()));
   }
-  DocValue empty;
-  empty.kind = ValueKind::table;
-  return empty;
 }
 
 }  // namespace wb

@@ -42,6 +42,13 @@ struct Member {
   DocValue value;
 };
 
+// Bytes of a document; the longest recipe that ships has 12 000.
+inline constexpr std::size_t kMostDocument = 256u << 10;
+
+// The text of a file, no longer than one byte more than a document may have; throws
+// Code::file_open.
+std::string read_document(const std::string& path);
+
 // The root table. A syntax error is added to `mistakes` (there is only ever one: the
 // rest of the file cannot be told from it) and an empty table returned.
 // `file` is put into every place.

@@ -12,6 +12,7 @@ namespace {
 // Deeper nesting than any recipe needs; keeps a hostile file off the stack's end.
 constexpr unsigned kMaxDepth = 100;
 constexpr std::size_t kMaxLength = 4096;
+constexpr std::size_t kMaxParts = 512;  // each keeps its text
 
 struct SyntaxMistake {
   std::size_t at;
@@ -62,7 +63,8 @@ class Parser {
     at_ += token.size();
     return true;
   }
-  ExprPtr node(Expr::Kind kind, std::size_t begin) const {
+  ExprPtr node(Expr::Kind kind, std::size_t begin) {
+    if (++parts_ > kMaxParts) fail(begin, "an expression of more than 512 parts");
     auto out = std::make_unique<Expr>();
     out->kind = kind;
     out->place = source_.places[begin];
@@ -304,6 +306,7 @@ class Parser {
   const DocValue& source_;
   const std::string& text_;
   std::size_t at_ = 0;
+  std::size_t parts_ = 0;
   unsigned depth_ = 0;
 };
 

@@ -4,12 +4,10 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
-#include <fstream>
 #include <functional>
 #include <map>
 #include <optional>
 #include <set>
-#include <sstream>
 
 #include "recipe/check_expr.h"
 #include "recipe/expr.h"
@@ -117,6 +115,12 @@ class Merger {
     bool is_file = extends.text.ends_with(".toml");
     std::string file = "recipes/" + extends.text + ".toml", toml;
     if (is_file) {
+      if (leads_outside(extends.text)) {
+        mistake(extends.place,
+                "a file that is extended stands in the recipe's folder or below it; '" +
+                    extends.text + "' leads outside");
+        return std::nullopt;
+      }
       file = (std::filesystem::path(from).parent_path() / extends.text).lexically_normal().string();
     }
     if (std::find(out_.files.begin(), out_.files.end(), file) != out_.files.end()) {
@@ -137,12 +141,17 @@ class Merger {
     return load(toml, file);
   }
 
+  static bool leads_outside(const std::filesystem::path& path) {
+    const bool up = std::find(path.begin(), path.end(), "..") != path.end();
+    return path.is_absolute() || up;
+  }
   static bool read_file(const std::string& file, std::string& toml) {
-    std::ifstream stream(file, std::ios::binary);
-    std::ostringstream content;
-    if (stream) content << stream.rdbuf();
-    toml = content.str();
-    return static_cast<bool>(stream) && !content.bad();
+    try {
+      toml = read_document(file);
+      return true;
+    } catch (const Error&) {
+      return false;
+    }
   }
   static bool find_shipped(const std::string& file, std::string& toml) {
     for (const EmbeddedRecipe& recipe : embedded_recipes()) {

@@ -3,9 +3,9 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <fstream>
 
 #include "base/error.h"
+#include "base/json.h"
 #include "checkpoint/checkpoint.h"
 
 namespace wb {
@@ -15,20 +15,17 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
-json parse_json(const fs::path& path) {
-  std::ifstream in(path, std::ios::binary);
-  if (!in) {
+// Of an index, which has a line for every tensor.
+constexpr JsonLimits kIndexLimits{100'000'000, 16, std::size_t{1} << 22};
+
+json parse_json(const fs::path& path, const JsonLimits& limits = {}) {
+  std::error_code failed;
+  if (!fs::exists(path, failed)) {
     throw Error(Code::file_open, "cannot be opened")
         .file(path.string())
         .advice("Give the folder of an MLX model, with its config.json.");
   }
-  try {
-    return json::parse(in);
-  } catch (const json::exception& e) {
-    throw Error(Code::config_invalid, std::string("is not JSON: ") + e.what())
-        .file(path.string())
-        .advice("Restore the file as it was written.");
-  }
+  return read_json_file(path.string(), "Restore the file as it was written.", limits);
 }
 
 std::vector<std::string> matching(const std::string& folder, std::string_view prefix) {
@@ -46,9 +43,16 @@ std::vector<std::string> matching(const std::string& folder, std::string_view pr
 std::vector<std::string> indexed(const std::string& folder) {
   const fs::path index = fs::path(folder) / "model.safetensors.index.json";
   if (!fs::exists(index)) return {};
-  const json map = parse_json(index).value("weight_map", json::object());
+  const json document = parse_json(index, kIndexLimits);
+  const auto map = document.is_object() ? document.find("weight_map") : document.end();
+  if (map == document.end()) return {};
+  if (!map->is_object()) {
+    throw Error(Code::config_invalid, "the index has a weight_map that is no object")
+        .file(index.string())
+        .advice("Write the folder again.");
+  }
   std::set<std::string> files;
-  for (const auto& [name, file] : map.items()) {
+  for (const auto& [name, file] : map->items()) {
     const std::string plain = file.is_string() ? file.get<std::string>() : "";
     if (plain.empty() || plain.find_first_of("/\\") != std::string::npos || plain == "..") {
       throw Error(Code::config_invalid, "the index names a file that is no plain file name")

@@ -128,7 +128,10 @@ ssize_t Connection::read(char* data, std::size_t size) {
   }
   if (begin_ == end_) {
     const Clock::time_point until = body_ ? Clock::now() + limits_.read : header_until_;
-    if (!fill(std::min(until, until_))) return -1;
+    if (!fill(std::min(until, until_))) {
+      slow_ = Clock::now() >= std::min(until, until_);
+      return -1;
+    }
   }
   const std::size_t n = std::min(size, end_ - begin_);
   std::memcpy(data, buffer_.data() + begin_, n);

@@ -42,6 +42,8 @@ class Connection : public httplib::Stream {
   // The connection does not outlive this answer.
   void close_after() { last_ = true; }
   bool closes() const { return last_; }
+  // Whether the last read failed because nothing came in time.
+  bool slow() const { return slow_; }
   std::chrono::steady_clock::time_point arrived() const { return arrived_; }
   // Ends without cutting off what was just written: reads on for a moment what the client still
   // sends.
@@ -65,7 +67,7 @@ class Connection : public httplib::Stream {
   std::array<char, 8192> buffer_{};
   std::size_t begin_ = 0, end_ = 0;  // of what is read and not taken
   std::size_t header_left_ = 0;
-  bool body_ = false, last_ = false;
+  bool body_ = false, last_ = false, slow_ = false;
   Clock::time_point arrived_{}, header_until_{}, until_{};
 };
 

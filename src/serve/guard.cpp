@@ -59,6 +59,8 @@ std::optional<Refusal> check_body(const RequestHead& head, std::size_t most_body
     return Refusal{status, std::move(message), "invalid_request_error", "", "invalid_body"};
   };
   const std::string& length = head.content_length;
+  if (length.find(',') != length.npos)
+    return bad(400, "The request has more than one Content-Length.");
   if (!head.transfer_encoding.empty()) {
     if (lower(head.transfer_encoding) != "chunked" || !length.empty())
       return bad(400, "The body's length is given in a way that this server does not take.");
@@ -100,6 +102,10 @@ bool shares_with(const GuardRules& rules, const std::string& origin) {
 std::optional<Refusal> guard(const GuardRules& rules, const RequestHead& head,
                              std::size_t most_body) {
   if (auto refusal = check_place(rules, head)) return refusal;
+  // Ranges that overlap would make a long answer of a short request.
+  if (head.range.find(',') != head.range.npos)
+    return Refusal{416, "More than one range is not served.", "invalid_request_error", "Range",
+                   "range"};
   if (auto refusal = check_key(rules, head)) return refusal;
   return check_body(head, most_body);
 }

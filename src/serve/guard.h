@@ -22,10 +22,11 @@ struct GuardRules {
   std::vector<std::string> hosts;
 };
 
-// What a request says of itself; header values, empty where there are none.
+// What a request says of itself; header values, empty where there are none. Of a header that is
+// there more than once all values, by commas: a proxy before us may have taken another than we do.
 struct RequestHead {
   std::string method, path, authorization, host, origin, content_length, transfer_encoding,
-      content_type;
+      content_type, range;
 };
 
 // Equal, in a time that does not depend on where they differ.

@@ -159,7 +159,9 @@ void HttpServer::serve(int socket) {
   Connection connection(socket, stop_read_, limits_);
   while (connection.wait_for_request()) {
     bool closes = false;
-    const bool well = process_request(connection, stopping_, closes, nullptr);
+    // Ranges are not served: of a short request they would make a long answer. The guard sees them.
+    const bool well = process_request(connection, stopping_, closes,
+                                      [](httplib::Request& req) { req.ranges.clear(); });
     if (well && !closes && !connection.closes() && !stopping_) continue;
     if (well) connection.linger();
     break;

@@ -68,6 +68,8 @@ std::string json_trouble(const std::exception& error) {
 Json parse_document(std::string_view body, const RequestLimits& limits) {
   if (body.find_first_not_of(" \t\r\n") == body.npos)
     refuse("", "The body is empty; it has to be a JSON object.", "invalid_json");
+  // The JSON library takes a NUL for the end, so that what follows it would go unseen.
+  if (body.find('\0') != body.npos) refuse("", "The body holds a NUL byte.", "invalid_json");
   if (const std::size_t depth = depth_of(body); depth > limits.depth) {
     refuse("", fmt::format("The body is nested {} deep; at most {} is read.", depth, limits.depth),
            "too_deep");

@@ -28,14 +28,21 @@ std::int64_t unix_time() {
 }
 
 RequestHead head_of(const httplib::Request& req) {
+  const auto all = [&](const char* name) {
+    std::string out = req.get_header_value(name);
+    const std::size_t count = req.get_header_value_count(name);
+    for (std::size_t i = 1; i < count; ++i) out += ", " + req.get_header_value(name, i);
+    return out;
+  };
   return {req.method,
           req.path,
-          req.get_header_value("Authorization"),
-          req.get_header_value("Host"),
-          req.get_header_value("Origin"),
-          req.get_header_value("Content-Length"),
-          req.get_header_value("Transfer-Encoding"),
-          req.get_header_value("Content-Type")};
+          all("Authorization"),
+          all("Host"),
+          all("Origin"),
+          all("Content-Length"),
+          all("Transfer-Encoding"),
+          all("Content-Type"),
+          all("Range")};
 }
 
 // The methods of a path, for Allow; empty for a path that is not there.
@@ -291,11 +298,13 @@ std::optional<std::string> Routes::read_body(const Req& req, Res& res,
   });
   if (whole) return body;
   connection.close_after();
-  Refusal refusal{400, "The body ends before its announced length, or came too slowly.",
+  Refusal refusal{400, "The body ends before its announced length, or its chunks are malformed.",
                   "invalid_request_error", "", "invalid_body"};
   if (too_long) {
     refusal.status = 413;
     refusal.message = fmt::format("The body is longer than {} bytes.", options_.most_body);
+  } else if (connection.slow()) {
+    refusal.message = "The body came too slowly.";
   } else if (!req.get_header_value("Content-Encoding").empty()) {
     refusal.message = "The body is not what Content-Encoding says, or ends too early.";
   }

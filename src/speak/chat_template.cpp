@@ -1,7 +1,10 @@
 // See chat_template.h.
 #include "speak/chat_template.h"
 
+#include <algorithm>
+
 #include "base/error.h"
+#include "base/json.h"
 #include "base/mapped_file.h"
 #include "speak/jinja_interpreter.h"
 
@@ -45,17 +48,18 @@ bool is_file(const fs::path& path) {
 
 std::string text_of(const fs::path& path) {
   const auto file = MappedFile::open(path.string());
-  const auto bytes = file->bytes();
+  // One more than is read, so that a longer one is refused without being copied.
+  const auto bytes =
+      file->bytes().first(std::min<std::size_t>(file->size(), jinja::kMaxTemplate + 1));
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
 
 Json json_of(const fs::path& path) {
   if (!is_file(path)) return Json::object();
-  Json read = Json::parse(text_of(path), nullptr, /*allow_exceptions=*/false);
+  constexpr const char* kAdvice = "Take the file of the model's own folder.";
+  const nlohmann::json read = read_json_file(path.string(), kAdvice);
   if (read.is_object()) return read;
-  throw Error(Code::config_invalid, "is not a JSON object")
-      .file(path.string())
-      .advice("Take the file of the model's own folder.");
+  throw Error(Code::config_invalid, "is not a JSON object").file(path.string()).advice(kAdvice);
 }
 
 // A token's text: given as such, or as an object with "content".

@@ -4,6 +4,7 @@
 #include <charconv>
 #include <utility>
 
+#include "base/error.h"
 #include "tokenizer/byte_alphabet.h"
 #include "tokenizer/pattern.h"
 #include "tokenizer/utf8.h"
@@ -62,19 +63,31 @@ class ReplaceTokenStep : public DecodeStep {
  public:
   explicit ReplaceTokenStep(const JsonNode& node)
       : regex_(compile_pattern(read_pattern(node.at("pattern")), node.at("pattern"))),
-        content_(node.at("content").string()) {
+        content_(node.at("content").string()),
+        file_(node.file()) {
     node.only({"type", "pattern", "content"});
   }
   void push(DecodeState&, std::string_view token, const DecodeSink& out) const override {
     std::string replaced;
-    for (const Span& s : find_spans(regex_, token))
+    for (const Span& s : find_spans(regex_, token)) {
+      if (replaced.size() + content_.size() > kMostOfToken) too_long();
       replaced += s.match ? content_ : token.substr(s.begin, s.end - s.begin);
+    }
     out(replaced);
   }
 
  private:
+  // Of one token, or the content of one step: steps behind each other would multiply it.
+  static constexpr std::size_t kMostOfToken = std::size_t{1} << 20;
+  [[noreturn]] void too_long() const {
+    throw Error(Code::limit_exceeded, "the decoder makes too long a text of one token")
+        .file(file_)
+        .expected("at most " + std::to_string(kMostOfToken) + " bytes")
+        .actual("more")
+        .advice("Do not trust this tokenizer.json; get it again from the model's author.");
+  }
   Regex regex_;
-  std::string content_;
+  std::string content_, file_;
 };
 
 // Takes up to `start` and `stop` characters `content` off the ends.

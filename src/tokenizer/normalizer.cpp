@@ -1,6 +1,7 @@
 // The steps of a normalizer; see normalizer.h.
 #include "tokenizer/normalizer.h"
 
+#include "base/error.h"
 #include "tokenizer/char_classes.h"
 #include "tokenizer/pattern.h"
 #include "tokenizer/utf8.h"
@@ -9,36 +10,50 @@ namespace wb {
 
 namespace {
 
+void hold(std::size_t bytes, std::size_t most, const std::string& file) {
+  if (bytes <= most) return;
+  throw Error(Code::limit_exceeded, "the normalizer makes too long a text of a short one")
+      .file(file)
+      .expected("at most " + std::to_string(most) + " bytes")
+      .actual("more")
+      .advice("Do not trust this tokenizer.json; get it again from the model's author.");
+}
+
 class ReplaceStep : public NormalizerStep {
  public:
   explicit ReplaceStep(const JsonNode& node)
       : regex_(compile_pattern(read_pattern(node.at("pattern")), node.at("pattern"))),
-        content_(node.at("content").string()) {
+        content_(node.at("content").string()),
+        file_(node.file()) {
     node.only({"type", "pattern", "content"});
   }
-  void apply(std::string& text) const override {
+  void apply(std::string& text, std::size_t most) const override {
     std::string out;
-    for (const Span& s : find_spans(regex_, text))
+    for (const Span& s : find_spans(regex_, text)) {
+      hold(out.size() + (s.match ? content_.size() : s.end - s.begin), most, file_);
       out += s.match ? content_ : text.substr(s.begin, s.end - s.begin);
+    }
     text = std::move(out);
   }
 
  private:
   Regex regex_;
-  std::string content_;
+  std::string content_, file_;
 };
 
 class PrependStep : public NormalizerStep {
  public:
-  explicit PrependStep(const JsonNode& node) : prepend_(node.at("prepend").string()) {
+  explicit PrependStep(const JsonNode& node)
+      : prepend_(node.at("prepend").string()), file_(node.file()) {
     node.only({"type", "prepend"});
   }
-  void apply(std::string& text) const override {
+  void apply(std::string& text, std::size_t most) const override {
+    hold(text.size() + prepend_.size(), most, file_);
     if (!text.empty()) text.insert(0, prepend_);
   }
 
  private:
-  std::string prepend_;
+  std::string prepend_, file_;
 };
 
 class StripStep : public NormalizerStep {
@@ -47,7 +62,7 @@ class StripStep : public NormalizerStep {
       : left_(node.at("strip_left").boolean()), right_(node.at("strip_right").boolean()) {
     node.only({"type", "strip_left", "strip_right"});
   }
-  void apply(std::string& text) const override {
+  void apply(std::string& text, std::size_t) const override {
     const auto& classes = CharClasses::get();
     std::size_t begin = 0, end = 0, pos = 0;  // [begin, end): from the first to the last non-space
     bool seen = false;

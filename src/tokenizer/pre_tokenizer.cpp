@@ -80,6 +80,10 @@ void PreTokenizer::add(const JsonNode& node) {
     return;
   }
   // Something follows a ByteLevel: from there on the pieces are written in its alphabet.
+  // Each writes up to two bytes for one, so that they are held few.
+  constexpr int kMostAlphabets = 4;
+  if (gives_bytes_ && ++alphabets_ > kMostAlphabets)
+    node.fail("more than " + std::to_string(kMostAlphabets) + " ByteLevel stand before it");
   if (gives_bytes_) steps_.push_back(std::make_shared<AlphabetStep>());
   gives_bytes_ = false;
   if (type == "ByteLevel") {

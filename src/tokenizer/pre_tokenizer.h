@@ -42,6 +42,7 @@ class PreTokenizer {
   void add(const JsonNode& node);
   std::vector<std::shared_ptr<const PreTokenizerStep>> steps_;
   bool gives_bytes_ = false;
+  int alphabets_ = 0;  // steps that write the alphabet out
 };
 
 }  // namespace wb

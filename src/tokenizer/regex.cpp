@@ -11,8 +11,12 @@
 namespace wb {
 
 namespace {
-// Backtracks in one search; the patterns in use stay far below, also on long runs of spaces.
-constexpr unsigned long kMaxRetries = 100'000'000;
+// Backtracks: a search of the patterns in use takes a few for each byte that it matches, so that
+// a text gets as many as its length allows. One search may always have kFewRetries; a search that
+// needs more is tried again with more, as long as the text's budget lasts, which bounds the time.
+constexpr std::uint64_t kFewRetries = 4096, kFreeRetries = 4'000'000, kRetriesPerByte = 64;
+constexpr unsigned kMostStack = 1u << 22;                   // places to come back to
+constexpr std::size_t kMaxPattern = std::size_t{64} << 10;  // bytes of a pattern
 
 const OnigUChar* bytes(const char* p) { return reinterpret_cast<const OnigUChar*>(p); }
 
@@ -36,8 +40,11 @@ struct Scratch {
   OnigMatchParam* param = onig_new_match_param();
   Scratch() {
     onig_initialize_match_param(param);
-    onig_set_retry_limit_in_search_of_match_param(param, kMaxRetries);
-    onig_set_retry_limit_in_match_of_match_param(param, kMaxRetries);
+    onig_set_match_stack_limit_size_of_match_param(param, kMostStack);
+  }
+  void allow(std::uint64_t retries) {
+    onig_set_retry_limit_in_search_of_match_param(param, retries);
+    onig_set_retry_limit_in_match_of_match_param(param, retries);
   }
   ~Scratch() {
     onig_region_free(region, 1);
@@ -66,7 +73,11 @@ int compile(std::string_view pattern, OnigRegex* regex, std::string* message) {
 }
 }  // namespace
 
-Regex::Regex(std::string_view pattern, const JsonNode& where) : pattern_(pattern) {
+Regex::Regex(std::string_view pattern, const JsonNode& where)
+    : pattern_(pattern), file_(where.file()) {
+  if (pattern.size() > kMaxPattern)
+    where.fail("the regular expression is too long: it has " + std::to_string(pattern.size()) +
+               " bytes, at most " + std::to_string(kMaxPattern) + " are taken");
   auto program = std::make_shared<Program>();
   std::string message;
   if (compile(pattern, &program->regex, &message) != ONIG_NORMAL)
@@ -91,24 +102,45 @@ std::string Regex::escape(std::string_view text) {
   return out;
 }
 
+namespace {
+std::string shown(const std::string& pattern) {
+  constexpr std::size_t kMost = 200;
+  return pattern.size() > kMost ? pattern.substr(0, kMost) + "..." : pattern;
+}
+}  // namespace
+
 void Regex::for_each(std::string_view text,
                      const std::function<void(std::size_t, std::size_t)>& found) const {
   thread_local Scratch scratch;
   const OnigUChar* begin = bytes(text.data());
   const OnigUChar* end = begin + text.size();
+  std::uint64_t budget = kFreeRetries + kRetriesPerByte * text.size();
+  // Position of the next match, or a negative number of Oniguruma.
+  const auto search = [&](std::size_t from) {
+    for (std::uint64_t retries = kFewRetries;; retries *= 4) {
+      scratch.allow(retries);
+      onig_region_clear(scratch.region);
+      const int at = onig_search_with_param(program_->regex, begin, end, begin + from, end,
+                                            scratch.region, ONIG_OPTION_NONE, scratch.param);
+      const bool gave_up =
+          at == ONIGERR_RETRY_LIMIT_IN_MATCH_OVER || at == ONIGERR_RETRY_LIMIT_IN_SEARCH_OVER;
+      if (!gave_up || retries > budget) return at;
+      budget -= retries;
+    }
+  };
   std::size_t from = 0;
   bool any = false;
   std::size_t last_end = 0;  // of the match before, if any
   while (from <= text.size()) {
-    onig_region_clear(scratch.region);
-    int at = onig_search_with_param(program_->regex, begin, end, begin + from, end, scratch.region,
-                                    ONIG_OPTION_NONE, scratch.param);
+    const int at = search(from);
     if (at == ONIG_MISMATCH) return;
     if (at < 0)
-      throw Error(Code::limit_exceeded, "the regular expression " + pattern_ + " gave up on " +
-                                            std::to_string(text.size()) +
+      throw Error(Code::limit_exceeded, "the regular expression " + shown(pattern_) +
+                                            " gave up on " + std::to_string(text.size()) +
                                             " bytes of text: " + message_of(at, nullptr))
-          .expected("at most " + std::to_string(kMaxRetries) + " backtracks")
+          .expected("at most " + std::to_string(kFreeRetries + kRetriesPerByte * text.size()) +
+                    " backtracks")
+          .file(file_)
           .advice("Cut the text into smaller parts, for example at blank lines.");
     auto match_begin = static_cast<std::size_t>(scratch.region->beg[0]);
     auto match_end = static_cast<std::size_t>(scratch.region->end[0]);

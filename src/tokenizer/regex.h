@@ -31,7 +31,7 @@ class Regex {
  private:
   struct Program;
   std::shared_ptr<const Program> program_;
-  std::string pattern_;
+  std::string pattern_, file_;
 };
 
 }  // namespace wb

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "base/json.h"
 #include "base/mapped_file.h"
 #include "tokenizer/added_tokens.h"
 #include "tokenizer/bpe.h"
@@ -18,23 +19,12 @@
 namespace wb {
 
 namespace {
-constexpr std::size_t kMaxFile = std::size_t{256} << 20;
 constexpr std::size_t kMaxText = (std::size_t{1} << 31) - 1;
 
 nlohmann::json read_json(std::string_view text, const std::string& name) {
-  if (text.size() > kMaxFile)
-    throw Error(Code::limit_exceeded, "is too large for a tokenizer.json")
-        .file(name)
-        .expected("at most " + std::to_string(kMaxFile) + " bytes")
-        .actual(std::to_string(text.size()))
-        .advice("Check that --tokenizer names a tokenizer.json.");
-  try {
-    return nlohmann::json::parse(text);
-  } catch (const nlohmann::json::exception& e) {
-    throw Error(Code::config_invalid, std::string("is not JSON: ") + e.what())
-        .file(name)
-        .advice("Check that --tokenizer names a tokenizer.json, and that it is complete.");
-  }
+  return parse_json(text, name,
+                    "Check that --tokenizer names a tokenizer.json, and that it is complete.",
+                    kTokenizerJson);
 }
 }  // namespace
 

@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <xxhash.h>
 
@@ -79,6 +80,19 @@ TEST(MappedFiles, RangesAreCheckedAndErrorsNameTheFile) {
     EXPECT_THAT(e.sentence(), testing::EndsWith("cannot be opened: No such file or directory."));
   }
   EXPECT_THROW(MappedFile::open("/dev/null"), Error);
+}
+
+// Opening one to read would wait for somebody who writes.
+TEST(MappedFiles, ANamedPipeIsRefusedAtOnce) {
+  const std::string path = testing::TempDir() + "wb-pipe-" + std::to_string(::getpid());
+  ASSERT_EQ(::mkfifo(path.c_str(), 0600), 0);
+  try {
+    MappedFile::open(path);
+    FAIL();
+  } catch (const Error& e) {
+    EXPECT_THAT(e.sentence(), testing::HasSubstr("is not a regular file"));
+  }
+  std::remove(path.c_str());
 }
 
 Error error_of(const std::function<void()>& body) {

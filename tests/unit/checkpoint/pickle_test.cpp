@@ -184,8 +184,38 @@ TEST(PickleMemo, ManyOpcodesMeetALimit) {
     unpickle(std::as_bytes(std::span(lists)), {.max_nodes = 50});
     ADD_FAILURE() << "no error";
   } catch (const Error& error) {
-    WB_EXPECT_ERROR(error, Code::limit_exceeded, "more than 50 objects");
+    WB_EXPECT_ERROR(error, Code::limit_exceeded, "too many objects: expected at most 50");
   }
+}
+
+// Each names the option that raises it.
+TEST(PickleLimits, MemoStackAndCopies) {
+  const auto limited = [](const std::string& opcodes, const UnpickleOptions& options) {
+    const std::string pickle = pkl::proto2 + opcodes + pkl::stop;
+    try {
+      unpickle(std::as_bytes(std::span(pickle)), options);
+    } catch (const Error& error) {
+      return error;
+    }
+    ADD_FAILURE() << "no error";
+    return Error(Code::usage, "none");
+  };
+  Error e = limited("N" + std::string(11, '\x94'), {.max_memo = 10});
+  WB_EXPECT_ERROR(e, Code::limit_exceeded, "too many memo entries: expected at most 10");
+  EXPECT_THAT(e.advice(), testing::HasSubstr("--limit pickle-memo="));
+  e = limited(std::string(11, ']'), {.max_stack = 10});
+  WB_EXPECT_ERROR(e, Code::limit_exceeded, "too many open objects: expected at most 10");
+  EXPECT_THAT(e.advice(), testing::HasSubstr("--limit pickle-stack="));
+  // A list of four, copied by calls of builtins.list.
+  std::string copies = "](NNNNeq" + std::string(1, '\x01');
+  for (int i = 0; i < 6; ++i) {
+    copies += pkl::global("builtins", "list") + "h" + std::string(1, '\x01') + "\x85R0";
+  }
+  e = limited(copies, {.max_nodes = 23});
+  WB_EXPECT_ERROR(e, Code::limit_exceeded, "too many copied items: expected at most 23");
+  EXPECT_THAT(e.advice(), testing::HasSubstr("--limit pickle-objects="));
+  const std::string whole = pkl::proto2 + copies + pkl::stop;
+  EXPECT_NO_THROW(unpickle(std::as_bytes(std::span(whole)), {.max_nodes = 24}));
 }
 
 // ---- the stack ----

@@ -101,7 +101,7 @@ TEST(SafetensorsHeader, StartsWithABraceAndEndsInSpaces) {
 TEST(SafetensorsHeader, IsJsonAndNothingElse) {
   WB_EXPECT_ERROR(header_error("{\"w\":}"), Code::safetensors_header, "not valid JSON at byte");
   WB_EXPECT_ERROR(header_error(kGood + kGood), Code::safetensors_header, "not valid JSON");
-  WB_EXPECT_ERROR(header_error("{\"\xff\":1}"), Code::safetensors_header, "not valid JSON");
+  WB_EXPECT_ERROR(header_error("{\"\xff\":1}"), Code::safetensors_header, "not valid UTF-8");
   WB_EXPECT_ERROR(header_error("{\"\\ud800\":1}"), Code::safetensors_header, "not valid JSON");
   std::string deep = "{\"w\":{\"x\":";
   deep += std::string(100'000, '[');
@@ -321,13 +321,29 @@ TEST(Folder, TheIndexMustBeTrue) {
   WB_EXPECT_ERROR(folder_error(folder), Code::safetensors_index, "more than one index");
 }
 
-TEST(Folder, AConfigThatDoesNotParseIsNoted) {
+// A recipe may ask it for what weights can't tell, so that passing over it would hide an answer.
+TEST(Folder, AConfigThatDoesNotParseIsAnError) {
   const TempFolder folder;
   folder.write("model.safetensors", one("x"));
-  folder.write("config.json", "{broken");
-  const Checkpoint checkpoint = open_checkpoint(folder.path() + "/model.safetensors");
-  EXPECT_FALSE(checkpoint.config.has_value());
-  EXPECT_THAT(checkpoint.notes, testing::ElementsAre(testing::HasSubstr("config.json")));
+  for (const auto& [text, code, part] : std::vector<std::tuple<std::string, Code, std::string>>{
+           {"{broken", Code::config_invalid, "config.json: is not JSON"},
+           {"[1]", Code::config_invalid, "config.json: is not a JSON object"},
+           {R"({"a": 1, "a": 2})", Code::config_invalid, "the key \"a\" twice"},
+           {std::string(100'000, '['), Code::limit_exceeded, "nests too deep"}}) {
+    folder.write("config.json", text);
+    WB_EXPECT_ERROR(folder_error(folder), code, part);
+    try {
+      open_checkpoint(folder.path() + "/model.safetensors");
+      ADD_FAILURE() << text.substr(0, 20) << " was taken";
+    } catch (const Error& error) {
+      WB_EXPECT_ERROR(error, code, part);
+    }
+  }
+}
+
+TEST(Header, IsUtf8) {
+  WB_EXPECT_ERROR(error_of(safetensors("{\"\xff\": {}}", "")), Code::safetensors_header,
+                  "is not valid UTF-8");
 }
 
 }  // namespace

@@ -400,6 +400,18 @@ TEST(Tree, ThingsOfOneKindThatAreNotReadAreCounted) {
               testing::Contains("not read: an object of mylib.X at a and 2 more like it"));
 }
 
+// One text, referred to many times: what is kept of it is bounded, and said.
+TEST(Tree, TextsSharedManyTimesAreLeftOut) {
+  std::string list = pkl::text(std::string(100'000, 'x')) + "q" + std::string(1, '\x01') + "0](";
+  for (int i = 0; i < 400; ++i) list += "h" + std::string(1, '\x01');
+  const TempFolder folder;
+  const Checkpoint checkpoint =
+      open(folder, torch_zip(pkl::file({{"w", plain()}, {"lines", list + "e"}}),
+                             {{"0", std::string(32, '\0')}}));
+  EXPECT_THAT(checkpoint.notes, testing::Contains(testing::HasSubstr("facts beyond 16 MiB")));
+  EXPECT_LT(checkpoint.facts.dump().size(), 17u << 20);
+}
+
 TEST(Tree, SetsAndPython2DictsAreRead) {
   const TempFolder folder;
   const std::string pair = "](" + pkl::text("w") + plain() + "e";

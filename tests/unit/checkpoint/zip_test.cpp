@@ -418,5 +418,25 @@ TEST(ZipLayout, APickleBeyondTheLimitIsNotRead) {
   EXPECT_EQ(error.expected(), "at most 16 bytes");
 }
 
+// A byte of pickle takes many of memory: a small archive must not hold much of one.
+TEST(ZipLayout, ACompressedPickleInflatesToLittle) {
+  std::string flood = pkl::proto2;
+  for (int i = 0; i < 600'000; ++i) flood += "N0";
+  std::vector<ZipItem> all = torch_items(flood + "N" + pkl::stop, {});
+  for (ZipItem& item : all) item.deflate = item.name.ends_with("data.pkl");
+  WB_EXPECT_ERROR(
+      error_of(zip(all)), Code::limit_exceeded,
+      "the compressed data.pkl would inflate to too many bytes: expected at most 1048576");
+}
+
+TEST(ZipBombs, TheLimitOfAllRecordsIsAnOption) {
+  auto all = items();
+  all[1].deflate = true;
+  all[1].content = std::string(100'000, '\0');
+  const Error error = error_of(zip(all), {.max_inflated_bytes = 50'000});
+  WB_EXPECT_ERROR(error, Code::limit_exceeded, "inflate to too many bytes");
+  EXPECT_THAT(error.advice(), testing::HasSubstr("--limit inflated-bytes="));
+}
+
 }  // namespace
 }  // namespace wb::test

@@ -364,6 +364,55 @@ TEST_F(Extends, EndsSomewhere) {
   EXPECT_THAT(mistakes("extends = 3\n", a), HasSubstr("extends should be a string"));
 }
 
+TEST_F(Extends, StaysInTheFolder) {
+  const std::string a = (folder_ / "a.toml").string();
+  for (const char* outside : {"../b.toml", "below/../../b.toml", "/etc/b.toml"}) {
+    EXPECT_THAT(mistakes(std::string("extends = \"") + outside + "\"\n", a),
+                HasSubstr("'" + std::string(outside) + "' leads outside"));
+  }
+  EXPECT_THAT(mistakes("extends = \"below/b.toml\"\n", a), HasSubstr("b.toml cannot be read"));
+}
+
+// Deeper texts would overflow the stack of the TOML library, whose tree recurses.
+TEST(HostileToml, NestingHasABoundBeforeItIsParsed) {
+  const std::string many(100'000, '.');
+  std::string dotted = "a";
+  for (int i = 0; i < 100'000; ++i) dotted += ".a";
+  for (const std::string& text :
+       {dotted + " = 1\n", "[" + dotted + "]\n", "a = " + std::string(100'000, '['),
+        "x = '''\n\"'''\n" + dotted + " = 1\n", "# \"\n" + dotted + " = 1\n",
+        "x = \"\\\"\"\n" + dotted + " = 1\n"}) {
+    EXPECT_THAT(mistakes(text), HasSubstr("nest more than 32 deep")) << text.substr(0, 20);
+  }
+  // Dots and brackets in strings and comments are none.
+  const std::string quiet = "# " + many + std::string(100, '[') + "\n";
+  EXPECT_THAT(mistakes(quiet), testing::Not(HasSubstr("nest more")));
+  EXPECT_THAT(mistakes("x = \"" + many + "\"\n"), testing::Not(HasSubstr("nest more")));
+  EXPECT_THAT(mistakes("x = '''\n" + many + "\n'''\n"), testing::Not(HasSubstr("nest more")));
+}
+
+TEST(HostileToml, LengthAndPartsHaveBounds) {
+  EXPECT_THAT(mistakes(std::string(300'000, '#')), HasSubstr("a file of more than 262144 bytes"));
+  std::string sum = "1";
+  for (int i = 0; i < 600; ++i) sum += "+1";
+  EXPECT_THAT(mistakes("name = \"x\"\nrecognise = [\"a\"]\n[dims]\nd = \"" + sum +
+                       "\"\n[model]\n[tensors]\n"),
+              HasSubstr("an expression of more than 512 parts"));
+}
+
+// Places were once found by walking each line from its start.
+TEST(HostileToml, APlaceInALongLineIsItsColumn) {
+  std::string line = "recognise = [\"\u00e9\", ";
+  for (int i = 0; i < 60'000; ++i) line += "\"a\",";
+  // 18 characters, 60 000 times four, a space: then the number.
+  bool found = false;
+  for (const RecipeMistake& m :
+       parse_recipe("name = \"x\"\n" + line + " 1]\n", "r.toml").mistakes) {
+    found = found || (m.line == 2 && m.column == 240'020);
+  }
+  EXPECT_TRUE(found);
+}
+
 TEST_F(Extends, AShippedRecipe) {
   std::string text =
       "extends = \"deepseek-from-scratch\"\nname = \"variant\"\n[model]\nrope.base = 500.0\n";

@@ -137,5 +137,27 @@ TEST(Metrics, PageIsPrometheusText) {
     EXPECT_NE(page.find(line), std::string::npos) << line << page;
 }
 
+// A proxy in front may have taken the other one.
+TEST(Guard, HeadersThatAreThereTwiceAreRefused) {
+  RequestHead head = post();
+  head.content_length = "10, 20";
+  EXPECT_EQ(status({}, head), 400);
+  head = post();
+  head.host = "127.0.0.1, evil.example";
+  EXPECT_EQ(status({}, head), 403);
+  head = post();
+  head.content_length.clear();
+  head.transfer_encoding = "chunked, chunked";
+  EXPECT_EQ(status({}, head), 400);
+}
+
+TEST(Guard, ManyRangesAreRefused) {
+  RequestHead head = post();
+  head.range = "bytes=0-1";
+  EXPECT_EQ(status({}, head), 200);
+  head.range = "bytes=0-1,2-3";
+  EXPECT_EQ(status({}, head), 416);
+}
+
 }  // namespace
 }  // namespace wb::serve

@@ -34,6 +34,13 @@ Refusal refused(Endpoint endpoint, const std::string& body, const RequestLimits&
   return refusal == nullptr ? Refusal{} : *refusal;
 }
 
+TEST(Body, HoldsNoNul) {
+  const Refusal refusal =
+      refused(Endpoint::completions, std::string("{\"prompt\": \"a\"}\0{}", 18));
+  EXPECT_EQ(refusal.code, "invalid_json");
+  EXPECT_THAT(refusal.message, testing::HasSubstr("a NUL byte"));
+}
+
 TEST(Request, DefaultsAreOpenAIs) {
   const Ask ask = completion(R"({"prompt": "Once"})");
   EXPECT_EQ(ask.model, "");

@@ -202,6 +202,31 @@ TEST(Regex, RefusesWhatDoesNotCompileNamingTheKey) {
             "with unmatched parenthesis.");
 }
 
+TEST(Regex, LengthAndDepthHaveBounds) {
+  Error e = error_of([] { pieces_of(split("Regex", std::string(70'000, 'a'), "Isolated"), "x"); });
+  EXPECT_EQ(e.code(), Code::config_invalid);
+  EXPECT_THAT(e.sentence(), testing::HasSubstr("is too long: it has 70000 bytes, at most 65536"));
+  const std::string deep = std::string(10'000, '(') + "a" + std::string(10'000, ')');
+  e = error_of([&] { pieces_of(split("Regex", deep, "Isolated"), "x"); });
+  EXPECT_EQ(e.code(), Code::config_invalid);
+}
+
+// A run of spaces is gone back over once for each of its ends; the budget grows with the text.
+TEST(Regex, LongRunsStayWithinTheBudget) {
+  const std::string spaces(300'000, ' ');
+  EXPECT_EQ(
+      pieces_of(split("Regex", R"(\s*[\r\n]+|\s+(?!\S)|\s+)", "Isolated"), spaces + "x").size(),
+      3u);
+}
+
+TEST(ByteLevel, ManyBehindEachOtherAreRefused) {
+  EXPECT_NO_THROW(pieces_of(sequence(std::vector<Json>(5, byte_level(false, false))), "x"));
+  Error e =
+      error_of([] { pieces_of(sequence(std::vector<Json>(7, byte_level(false, false))), "x"); });
+  EXPECT_EQ(e.code(), Code::config_invalid);
+  EXPECT_THAT(e.sentence(), testing::HasSubstr("more than 4 ByteLevel"));
+}
+
 TEST(Regex, StopsEndlessBacktracking) {
   // (a|a)*b tries 2^n ways on a run of n a's that a c ends; the b behind keeps the engine from
   // seeing at once that there is nothing to find.

@@ -284,6 +284,34 @@ TEST(TokenizerErrors, OfAFileAsAWhole) {
   }
 }
 
+TEST(TokenizerErrors, ATokenTwiceAndNesting) {
+  Error e = error_of([] {
+    Tokenizer::parse(R"({"model": {"type": "BPE", "vocab": {"a": 0, "a": 1}, "merges": []}})",
+                     "t.json");
+  });
+  EXPECT_EQ(e.code(), Code::config_invalid);
+  EXPECT_THAT(e.sentence(), HasSubstr("t.json: has the key \"a\" twice"));
+  e = error_of([] { Tokenizer::parse(std::string(1 << 20, '['), "t.json"); });
+  EXPECT_EQ(e.code(), Code::limit_exceeded);
+}
+
+// Steps behind each other multiply what they make.
+TEST(TokenizerErrors, TextsThatGrowWithoutEndAreStopped) {
+  const Json thousandfold = {
+      {"type", "Replace"}, {"pattern", {{"Regex", "."}}}, {"content", std::string(1000, 'x')}};
+  Json file = file_with({{"type", "BPE"}, {"vocab", {{"x", 0}}}, {"merges", Json::array()}});
+  file["normalizer"] = {{"type", "Sequence"}, {"normalizers", std::vector<Json>(4, thousandfold)}};
+  Error e = error_of([&] { parse(file).encode("xx"); });
+  EXPECT_EQ(e.code(), Code::limit_exceeded);
+  EXPECT_THAT(e.sentence(), HasSubstr("t.json: the normalizer makes too long a text"));
+  file["normalizer"] = nullptr;
+  file["decoder"] = {{"type", "Sequence"}, {"decoders", std::vector<Json>(4, thousandfold)}};
+  const std::uint32_t id = 0;
+  e = error_of([&] { parse(file).decode({&id, 1}); });
+  EXPECT_EQ(e.code(), Code::limit_exceeded);
+  EXPECT_THAT(e.sentence(), HasSubstr("t.json: the decoder makes too long a text of one token"));
+}
+
 TEST(TokenizerErrors, NoJsonAndNoFile) {
   Error e = error_of([] { Tokenizer::parse("{\"version\": ", "t.json"); });
   EXPECT_EQ(e.code(), Code::config_invalid);
@@ -305,7 +333,7 @@ TEST(TokenizerErrors, TooLarge) {
   e = error_of([] { Tokenizer::parse(std::string_view("x", (256U << 20) + 1), "t.json"); });
   EXPECT_EQ(e.code(), Code::limit_exceeded);
   EXPECT_EQ(e.sentence(),
-            "t.json: is too large for a tokenizer.json: expected at most 268435456 bytes, found "
+            "t.json: is too long for a file of this kind: expected at most 268435456 bytes, found "
             "268435457.");
 }
 
