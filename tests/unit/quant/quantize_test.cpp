@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "tensor/element.h"
+#include "tensor/node.h"
 #include "tensor/producer.h"
 #include "tensor/read.h"
 #include "unit/quant/check_groups.h"
@@ -118,6 +119,18 @@ TEST(Dequantize, IsNearTheInput) {
       }
     }
   }
+}
+
+// Programs that multiply with the packed form find it again under the decoded tensor.
+TEST(Dequantize, TheCodesUnderADecodedTensorAreKnown) {
+  const QuantFormat f = formats().front();
+  const QuantizedTensors codes = stored(f, "f32");
+  const auto storage_of = [](const Tensor& t) { return t.inputs()[0]->storage; };
+  const auto found = stored_codes(*storage_of(dequantize("layer", codes, f)));
+  ASSERT_TRUE(found.has_value());
+  EXPECT_EQ(found->format, f);
+  EXPECT_EQ(read_all(found->stored.weight), read_all(codes.weight));
+  EXPECT_FALSE(stored_codes(*storage_of(codes.weight)).has_value());
 }
 
 TEST(Dequantize, RequantisingIsCodingAndDecoding) {
