@@ -1,6 +1,6 @@
 # The commands of the project. Each installs what it needs, configures, builds and
 # runs; `make demo` and `make test` are all that a newcomer has to know.
-.PHONY: demo test build dev asan clang fuzz bench lint format deps install clean help
+.PHONY: demo test build dev asan clang fuzz bench lint format deps install deb static clean help
 
 CCACHE := $(shell command -v ccache 2>/dev/null)
 LAUNCHER := $(if $(CCACHE),-DCMAKE_CXX_COMPILER_LAUNCHER=ccache)
@@ -11,6 +11,8 @@ define BUILD
 	@$(call CONFIGURE,$(1))
 	@cmake --build --preset $(1) $(2)
 endef
+
+INSTALLED := --target weightbridge weightbridge_library sbom
 
 help:
 	@echo 'make demo    convert samples/tiny to every target and show the account'
@@ -23,6 +25,8 @@ help:
 	@echo 'make bench   speed, against cp, PyTorch, MLX and what the machine allows'
 	@echo 'make fuzz    build the fuzzers and run each for SECONDS=60, JOBS=2 at a time'
 	@echo 'make install PREFIX=/usr/local'
+	@echo 'make deb     Debian packages in build/release, installed and run in a fresh Debian'
+	@echo 'make static  a program that needs the C library alone, in build/static/src/cli'
 
 demo:
 	@tools/install_deps.sh build
@@ -78,8 +82,22 @@ deps:
 	@tools/install_deps.sh build test lint bench
 
 PREFIX ?= /usr/local
-install: build
+install:
+	@tools/install_deps.sh build
+	$(call BUILD,release,$(INSTALLED))
 	@cmake --install build/release --prefix "$(PREFIX)"
+
+deb:
+	@tools/install_deps.sh build package
+	$(call BUILD,release,$(INSTALLED))
+	@cd build/release && cpack --config CPackConfig.cmake
+	@tools/check_deb.sh build/release
+
+static:
+	@tools/install_deps.sh build package
+	@tools/static_deps.sh build/static-deps
+	$(call BUILD,static,--target weightbridge)
+	@ldd build/static/src/cli/weightbridge
 
 clean:
 	rm -rf build demo-out

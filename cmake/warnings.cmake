@@ -9,6 +9,17 @@ if(WB_SANITIZE)
   add_compile_options(-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer)
   add_link_options(-fsanitize=address,undefined)
 endif()
+if(WB_TSAN)
+  add_compile_options(-fsanitize=thread -fno-omit-frame-pointer)
+  add_link_options(-fsanitize=thread)
+endif()
+if(WB_COVERAGE)
+  add_compile_options(--coverage -fprofile-update=atomic)
+  add_link_options(--coverage)
+endif()
+if(WB_STATIC)
+  add_link_options(-static-libstdc++ -static-libgcc)
+endif()
 # Fuzzers want every branch watched and little built: one instruction set of Highway's files, which
 # cost minutes each with all of them sanitised. Their loops work inside buffers that the callers
 # size, so that of the sanitizers AddressSanitizer is the one with something to say there.

@@ -121,3 +121,10 @@ wb_blackbox(faults faults_test.py)
 
 # The same bytes whatever the threads, the instruction set and the order of files.
 wb_blackbox(determinism determinism_test.py)
+
+# What cmake --install lays down: a program is built against it, and the list of what is in it.
+if(NOT WB_SANITIZE AND NOT WB_TSAN AND NOT WB_COVERAGE AND WB_DPKG)
+  add_test(NAME package COMMAND "${WB_PYTHON}" "${CMAKE_CURRENT_SOURCE_DIR}/package/check.py"
+           "${CMAKE_BINARY_DIR}" "${CMAKE_SOURCE_DIR}")
+  set_tests_properties(package PROPERTIES LABELS blackbox TIMEOUT 300)
+endif()

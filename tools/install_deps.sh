@@ -16,6 +16,8 @@ debian() {
     lint) echo clang-14 clang-format-14 clang-tidy-14 ;;
     fuzz) echo clang-14 libclang-rt-14-dev llvm-14 python3 ;;
     bench) echo libbenchmark-dev python3-torch python3-numpy ;;
+    package) echo debootstrap dpkg-dev ;;
+    check) echo valgrind gcovr ;;
     *) return 1 ;;
   esac
 }
@@ -63,7 +65,7 @@ install_brew() {
   brew install --quiet "${missing[@]}" >&2
 }
 
-[ $# -gt 0 ] || { echo "usage: $0 build|test|lint|fuzz|bench ..." >&2; exit 2; }
+[ $# -gt 0 ] || { echo "usage: $0 build|test|lint|fuzz|bench|package|check ..." >&2; exit 2; }
 for group in "$@"; do
   debian "$group" >/dev/null || { echo "$0: there is no group $group" >&2; exit 2; }
 done

@@ -16,6 +16,9 @@ struct JsonLimits {
   std::size_t depth = 64;
   std::size_t values = std::size_t{1} << 19;  // numbers, texts, lists and objects together
 };
+// Of a tokenizer.json, for every layer that opens one. The largest in use have half a million
+// merges in 35 MB.
+inline constexpr JsonLimits kTokenizerJson{std::size_t{256} << 20, 64, std::size_t{1} << 22};
 
 // The document in `text`. `file` is named in errors, which have `advice`: Code::config_invalid for
 // what is no JSON, a key twice, a NUL; Code::limit_exceeded beyond `limits`.

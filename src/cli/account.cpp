@@ -5,7 +5,6 @@
 #include <map>
 
 #include "base/progress.h"
-#include "convert/layout.h"
 
 namespace wb::cli {
 
@@ -67,28 +66,6 @@ void add_fate(std::string& out, const LoweredModel& model, Fate fate) {
 
 }  // namespace
 
-Sums sums_of(const LoweredModel& model) {
-  Sums sums;
-  sums.source_entries = model.account.size();
-  sums.tensors = model.tensors.size();
-  sums.parameters = count_parameters(model);
-  for (const TargetTensor& t : model.tensors) {
-    (t.made_up ? sums.made_up : sums.mapped) += t.entries;
-    sums.bytes += t.tensor.nbytes();
-    if (!t.exact) ++sums.lossy;
-  }
-  if (sums.source_entries > 0) {
-    sums.percent =
-        100.0 * static_cast<double>(sums.mapped) / static_cast<double>(sums.source_entries);
-  }
-  return sums;
-}
-
-std::string sums_text(const Sums& sums) {
-  return fmt::format("{} mapped, {:.1f} %, {} made up, {}", sums.mapped, sums.percent, sums.made_up,
-                     human_bytes(sums.bytes));
-}
-
 std::string reasons_text(const LoweredModel& model) {
   std::string out;
   for (const std::string& reason : model.reasons) {
@@ -133,17 +110,6 @@ std::string losses_text(const LoweredModel& model) {
   return out;
 }
 
-Json sums_json(const Sums& sums) {
-  return Json{{"source_entries", sums.source_entries},
-              {"mapped", sums.mapped},
-              {"percent", sums.percent},
-              {"made_up", sums.made_up},
-              {"tensors", sums.tensors},
-              {"lossy_tensors", sums.lossy},
-              {"tensor_bytes", sums.bytes},
-              {"parameters", sums.parameters}};
-}
-
 Json account_json(const LoweredModel& model) {
   Json out = Json::array();
   for (const AccountLine& line : model.account) {
@@ -151,17 +117,6 @@ Json account_json(const LoweredModel& model) {
                    {"fate", name(line.fate)},
                    {"detail", line.detail},
                    {"bytes", line.bytes}});
-  }
-  return out;
-}
-
-Json losses_json(const LoweredModel& model) {
-  Json out = Json::array();
-  for (const Loss& loss : model.losses) {
-    out.push_back({{"number", loss.number},
-                   {"source_computes", loss.source_computes},
-                   {"target_makes", loss.target_makes},
-                   {"tensors", loss.tensors}});
   }
   return out;
 }

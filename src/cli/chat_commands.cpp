@@ -12,7 +12,7 @@
 #include "cli/chat_session.h"
 #include "cli/output.h"
 #include "cli/replace_file.h"
-#include "cli/texts.h"
+#include "package/texts.h"
 
 namespace wb::cli {
 

@@ -10,7 +10,6 @@
 #include "cli/account.h"
 #include "cli/calibration.h"
 #include "cli/cli.h"
-#include "cli/folder.h"
 #include "cli/integrity.h"
 #include "cli/interrupt.h"
 #include "cli/quantise_flags.h"
@@ -18,6 +17,8 @@
 #include "cli/size.h"
 #include "cli/source.h"
 #include "convert/convert.h"
+#include "package/beside.h"
+#include "package/job.h"
 
 namespace wb::cli {
 
@@ -39,38 +40,6 @@ std::uint64_t shard_bytes(const Flags& flags) {
                     "For example --shard-size 5GiB, which is the default.");
 }
 
-// What weightbridge.json says besides the fingerprints, which the writer adds. No path of
-// this machine goes in: the same conversion elsewhere makes the same bytes.
-Json manifest(const Flags& flags, const Checkpoint& checkpoint, const CanonicalModel& model,
-              const LoweredModel& lowered) {
-  return Json{{"tool", "weightbridge"},
-              {"version", WB_VERSION},
-              {"container", name(checkpoint.container)},
-              {"recipe", model.recipe},
-              {"prefix", model.prefix},
-              {"target", lowered.target},
-              {"dtype", flags.target.dtype},
-              {"mtp", flags.target.mtp},
-              {"expert_widths", flags.target.widths},
-              {"calibrate_steps",
-               flags.calibration.text.empty() ? Json(nullptr) : Json(flags.calibration.steps)},
-              {"shard_size", shard_bytes(flags)},
-              {"quantization", lowered.config.value("quantization", Json(nullptr))},
-              {"settings", settings_json(model)},
-              {"dims", dims_json(model)},
-              {"spec", to_json(model.spec)},
-              {"sums", sums_json(sums_of(lowered))},
-              {"losses", losses_json(lowered)}};
-}
-
-std::vector<SourceCheck> checks_of(const Checkpoint& checkpoint) {
-  std::vector<SourceCheck> checks;
-  for (const StoredCrc& crc : checkpoint.crcs) {
-    checks.push_back({crc.file, crc.offset, crc.length, [crc] { verify_crc(crc); }});
-  }
-  return checks;
-}
-
 // Only a shard of several may go while the others are still read.
 ConvertJob::Consume consumable(const Checkpoint& checkpoint, const MappedFile& file) {
   using enum ConvertJob::Consume;
@@ -86,9 +55,12 @@ ConvertResult write_folder(const Flags& flags, const Checkpoint& checkpoint,
   job.model = &lowered;
   job.destination = flags.output;
   job.sources = checkpoint.files;
-  if (!flags.no_crc) job.checks = checks_of(checkpoint);
+  if (!flags.no_crc) job.checks = crc_checks(checkpoint);
   job.files = folder.files;
-  job.manifest = manifest(flags, checkpoint, model, lowered);
+  const Json steps = flags.calibration.text.empty() ? Json(nullptr) : Json(flags.calibration.steps);
+  job.manifest = folder_manifest(
+      {flags.target.dtype, flags.target.mtp, flags.target.widths, steps, shard_bytes(flags)},
+      checkpoint, model, lowered);
   job.shard_size = shard_bytes(flags);
   job.sync = !flags.no_sync;
   job.sha256 = flags.sha256;
@@ -218,10 +190,7 @@ int convert_command(const Flags& flags, bool json) {
   FolderFiles folder = tokenizer_files(flags.tokenizer, flags.source.path, model.spec.vocab_size);
   folder.remarks.insert(folder.remarks.begin(), remarks.begin(), remarks.end());
   add_class_file(lowered, folder);
-  const std::filesystem::path source(flags.source.path);
-  const std::string name =
-      source.has_filename() ? source.filename().string() : source.parent_path().filename().string();
-  folder.files.push_back(model_card(name, model, lowered));
+  folder.files.push_back(model_card(source_name(flags.source.path), model, lowered));
   const ConvertResult result = write_folder(flags, checkpoint, model, lowered, folder);
   if (ranks().rank != 0) return kDone;  // the first one speaks for all
   if (json) {

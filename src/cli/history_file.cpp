@@ -13,7 +13,7 @@
 #include "base/error.h"
 #include "cli/output.h"
 #include "cli/replace_file.h"
-#include "cli/texts.h"
+#include "package/texts.h"
 #include "tokenizer/utf8.h"
 
 namespace wb::cli {

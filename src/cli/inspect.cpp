@@ -10,6 +10,7 @@
 #include "cli/cli.h"
 #include "cli/integrity.h"
 #include "cli/source.h"
+#include "package/texts.h"
 
 namespace wb::cli {
 

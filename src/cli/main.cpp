@@ -17,6 +17,7 @@
 #include "cli/output.h"
 #include "cli/ranks.h"
 #include "tensor/instruction_set.h"
+#include "weightbridge/version.h"
 
 namespace wb::cli {
 
@@ -78,7 +79,8 @@ int report_current_exception(bool json) {
 
 int run(int argc, char** argv) {
   CLI::App app("Carries a PyTorch DeepSeek-style checkpoint to Apple MLX.", "weightbridge");
-  app.set_version_flag("--version", "weightbridge " WB_VERSION, "Print the version and exit");
+  app.set_version_flag("--version", "weightbridge " WEIGHTBRIDGE_VERSION,
+                       "Print the version and exit");
   app.set_help_flag("-h,--help", "Print this help and exit");
   app.footer(
       "Exit codes: 0 done, 1 verification failed, 2 wrong usage, 3 bad input, 4 the system "

@@ -10,8 +10,8 @@
 #include <vector>
 
 #include "cli/source.h"
-#include "cli/texts.h"
 #include "model/mlx_config.h"
+#include "package/texts.h"
 #include "tokenizer/tokenizer.h"
 
 namespace wb::cli {

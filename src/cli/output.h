@@ -12,14 +12,16 @@
 #include <vector>
 
 #include "base/error.h"
+#include "package/words.h"
 #include "tensor/shape.h"
 
 namespace wb::cli {
 
 using Json = nlohmann::ordered_json;
-
-// Control characters and bytes that are not UTF-8 as \x1b; line ends are kept.
-std::string printable(std::string_view text);
+using words::counted;
+using words::grouped;
+using words::plain;
+using words::printable;
 
 // Text on stdout: emphasis only where a terminal shows it.
 std::string bold(std::string_view text);
@@ -34,13 +36,6 @@ void remark(std::string_view text);
 // The sentence and the advice to stderr, or {"error": {...}} to stdout.
 void print_error(const Error& error, bool json);
 Json error_json(const Error& error);
-
-// "12,345": thousands set apart.
-std::string grouped(std::uint64_t number);
-// "1 file", "3 files".
-std::string counted(std::uint64_t number, std::string_view noun, std::string_view plural = "");
-// A JSON value as people write it: strings without quotes.
-std::string plain(const nlohmann::json& value);
 
 // "h.3.mlp.experts.11.gate" -> "h.{}.mlp.experts.{}.gate": numbers between dots.
 std::string pattern_of(std::string_view name);

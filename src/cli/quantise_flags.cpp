@@ -9,6 +9,7 @@
 #include "cli/quantise_rules.h"
 #include "cli/size.h"
 #include "cli/source.h"
+#include "package/texts.h"
 #include "recipe/document.h"
 
 namespace wb::cli {

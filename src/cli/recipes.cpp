@@ -6,7 +6,7 @@
 #include "cli/output.h"
 #include "cli/recipes_new.h"
 #include "cli/recipes_solve.h"
-#include "cli/texts.h"
+#include "package/texts.h"
 #include "recipe/document.h"
 #include "recipe/recipe.h"
 #include "recipe/shipped.h"

@@ -8,7 +8,7 @@
 
 #include "cli/output.h"
 #include "cli/source.h"
-#include "cli/texts.h"
+#include "package/texts.h"
 #include "recipe/document.h"
 #include "recipe/shipped.h"
 #include "solve/solve.h"

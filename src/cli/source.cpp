@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "cli/size.h"
+#include "package/job.h"
 
 namespace wb::cli {
 
@@ -96,14 +97,7 @@ Checkpoint open_source(const SourceFlags& flags, bool consumed) {
 }
 
 Recognition recognise_source(const SourceFlags& flags, const Checkpoint& checkpoint) {
-  RecipePtr only;
-  if (!flags.recipe.empty()) {
-    for (const RecipePtr& shipped : shipped_recipes()) {
-      if (summary(*shipped).name == flags.recipe) only = shipped;
-    }
-    if (!only) only = load_recipe(flags.recipe);
-  }
-  return recognise(checkpoint, only, flags.prefix);
+  return recognise(checkpoint, recipe_from(flags.recipe), flags.prefix);
 }
 
 std::map<std::string, std::string> parse_settings(const SourceFlags& flags) {
@@ -131,18 +125,9 @@ CanonicalModel apply_source(const SourceFlags& flags, const Recognition& recogni
 
 LoweredModel lower_source(const TargetFlags& flags, const CanonicalModel& model,
                           const StockCalibration* calibration) {
-  static const std::map<std::string, std::optional<DType>> dtypes = {
-      {"source", std::nullopt}, {"f32", DType::F32}, {"f16", DType::F16}, {"bf16", DType::BF16}};
   const TargetKind kind = target_from_name(flags.target);
-  const auto dtype = dtypes.find(flags.dtype);
-  if (dtype == dtypes.end()) {
-    throw Error(Code::usage, "--dtype names no element type of the output")
-        .expected("f32, f16, bf16 or source")
-        .actual("\"" + flags.dtype + "\"")
-        .advice("Leave --dtype out to keep each tensor's own type.");
-  }
   LowerOptions options;
-  options.dtype = dtype->second;
+  options.dtype = output_dtype(flags.dtype);
   options.keep_mtp = flags.mtp == "keep";
   options.smart_expert_widths = flags.widths == "smart";
   options.calibration = calibration;
@@ -157,20 +142,6 @@ std::string settings_text(const CanonicalModel& model) {
     out +=
         fmt::format("    {}; change it with --set {}=VALUE\n", printable(s.help), printable(s.key));
   }
-  return out;
-}
-
-Json settings_json(const CanonicalModel& model) {
-  Json out = Json::array();
-  for (const SettingUsed& s : model.settings) {
-    out.push_back({{"key", s.key}, {"value", s.value}, {"origin", s.origin}, {"help", s.help}});
-  }
-  return out;
-}
-
-Json dims_json(const CanonicalModel& model) {
-  Json out = Json::object();
-  for (const auto& [key, value] : model.dims) out[key] = value;
   return out;
 }
 

@@ -10,6 +10,7 @@
 #include "checkpoint/checkpoint.h"
 #include "cli/output.h"
 #include "model/canonical.h"
+#include "package/sums.h"
 #include "recipe/recipe.h"
 #include "target/target.h"
 
@@ -44,8 +45,6 @@ LoweredModel lower_source(const TargetFlags& flags, const CanonicalModel& model,
 
 // "experts_per_token = 2 (default; experts that ...; --set experts_per_token=VALUE changes it)"
 std::string settings_text(const CanonicalModel& model);
-Json settings_json(const CanonicalModel& model);
-Json dims_json(const CanonicalModel& model);
 std::string prefix_text(const std::string& prefix);
 
 }  // namespace wb::cli

@@ -4,9 +4,10 @@
 #include <map>
 
 #include "base/json.h"
-#include "cli/texts.h"
 #include "cli/verify.h"
+#include "package/texts.h"
 #include "verify/report.h"
+#include "weightbridge/version.h"
 
 namespace wb::cli {
 
@@ -88,7 +89,7 @@ void write_report(const VerifyFlags& flags, const VerifyFindings& found) {
   in.folder = std::filesystem::path(flags.folder).filename().string();
   in.target = target_of(found.folder.manifest);
   in.recipe = found.source.model.recipe;
-  in.version = WB_VERSION;
+  in.version = WEIGHTBRIDGE_VERSION;
   in.text_name = found.text_name;
   in.checks = found.checks;
   in.comparison = &*found.comparison;

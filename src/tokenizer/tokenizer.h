@@ -17,9 +17,6 @@
 
 namespace wb {
 
-// Of a tokenizer.json. The largest in use have half a million merges in 35 MB.
-inline constexpr JsonLimits kTokenizerJson{std::size_t{256} << 20, 64, std::size_t{1} << 22};
-
 struct EncodeOptions {
   // Put the post-processor's tokens (such as the beginning of text) around the ids. Off is what
   // the text alone gives: add_special_tokens=False.

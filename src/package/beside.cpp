@@ -1,19 +1,25 @@
-// See folder.h.
-#include "cli/folder.h"
+// See beside.h.
+#include "package/beside.h"
+
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <filesystem>
 
 #include "base/json.h"
-#include "cli/account.h"
-#include "cli/output.h"
-#include "cli/texts.h"
 #include "model/exact_class.h"
-#include "tokenizer/tokenizer.h"
+#include "package/sums.h"
+#include "package/texts.h"
+#include "package/words.h"
+#include "weightbridge/version.h"
 
-namespace wb::cli {
+namespace wb {
 
 namespace fs = std::filesystem;
+using Json = nlohmann::ordered_json;
+using words::grouped;
+using words::plain;
+using words::printable;
 
 namespace {
 
@@ -188,7 +194,7 @@ ExtraFile model_card(const std::string& source, const CanonicalModel& canonical,
       {"{{source}}", printable(source)},
       {"{{recipe}}", canonical.recipe},
       {"{{target}}", model.target},
-      {"{{version}}", WB_VERSION},
+      {"{{version}}", WEIGHTBRIDGE_VERSION},
       {"{{parameters}}", grouped(sums.parameters)},
       {"{{sums}}", sums_text(sums)},
       {"{{run_flags}}", own_class ? " --trust-remote-code" : ""},
@@ -203,4 +209,4 @@ ExtraFile model_card(const std::string& source, const CanonicalModel& canonical,
   return {"README.md", "", text};
 }
 
-}  // namespace wb::cli
+}  // namespace wb

@@ -11,7 +11,7 @@
 #include "model/canonical.h"
 #include "target/target.h"
 
-namespace wb::cli {
+namespace wb {
 
 struct FolderFiles {
   std::vector<ExtraFile> files;
@@ -31,4 +31,4 @@ void add_class_file(LoweredModel& model, FolderFiles& folder);
 ExtraFile model_card(const std::string& source, const CanonicalModel& canonical,
                      const LoweredModel& model);
 
-}  // namespace wb::cli
+}  // namespace wb
