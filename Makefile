@@ -1,6 +1,6 @@
 # The commands of the project. Each installs what it needs, configures, builds and
 # runs; `make demo` and `make test` are all that a newcomer has to know.
-.PHONY: demo test build dev asan clang fuzz bench lint format deps install deb static clean help
+.PHONY: demo test build dev asan tsan valgrind coverage clang fuzz bench lint format deps install deb static clean help
 
 CCACHE := $(shell command -v ccache 2>/dev/null)
 LAUNCHER := $(if $(CCACHE),-DCMAKE_CXX_COMPILER_LAUNCHER=ccache)
@@ -19,6 +19,9 @@ help:
 	@echo 'make test    build and run every test'
 	@echo 'make build   the program alone, in build/release/src/cli/weightbridge'
 	@echo 'make asan    every test under AddressSanitizer and UndefinedBehaviorSanitizer'
+	@echo 'make tsan    the short form of the suite under ThreadSanitizer'
+	@echo 'make valgrind  the same under valgrind'
+	@echo 'make coverage  which lines of the readers and writers no test reaches (docs/coverage.md)'
 	@echo 'make clang   build and test with clang 14'
 	@echo 'make lint    clang-format and clang-tidy, no finding allowed'
 	@echo 'make format  let clang-format rewrite what it would change'
@@ -50,6 +53,23 @@ asan:
 	@tools/install_deps.sh build test
 	$(call BUILD,asan)
 	@ctest --preset asan
+
+tsan:
+	@tools/install_deps.sh build test
+	$(call BUILD,tsan)
+	@TSAN_OPTIONS=halt_on_error=1 ctest --preset tsan -C Short -L short
+
+# valgrind knows no AVX-512; OpenBLAS picks its kernels by itself.
+valgrind:
+	@tools/install_deps.sh build test check
+	$(call BUILD,release)
+	@WB_RUNNER='valgrind -q --error-exitcode=99 --vex-iropt-register-updates=allregs-at-mem-access --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite' \
+	  WEIGHTBRIDGE_SIMD=AVX2 OPENBLAS_CORETYPE=Haswell ctest --preset release -C Short -L short
+
+coverage:
+	@tools/install_deps.sh build test check
+	$(call BUILD,coverage)
+	@tools/coverage.sh build/coverage
 
 clang:
 	@tools/install_deps.sh build test lint

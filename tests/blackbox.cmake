@@ -128,3 +128,14 @@ if(NOT WB_SANITIZE AND NOT WB_TSAN AND NOT WB_COVERAGE AND WB_DPKG)
            "${CMAKE_BINARY_DIR}" "${CMAKE_SOURCE_DIR}")
   set_tests_properties(package PROPERTIES LABELS blackbox TIMEOUT 300)
 endif()
+
+# The short form, for valgrind and ThreadSanitizer (make valgrind, make tsan): `ctest -C Short -L short`.
+# Unit tests of a layer in one process, and each command of the program once.
+wb_blackbox(short_program short_test.py)
+set_tests_properties(short_program PROPERTIES LABELS "blackbox;short" TIMEOUT 1500)
+foreach(layer base tensor checkpoint convert tokenizer)
+  add_test(NAME short_${layer} CONFIGURATIONS Short
+           COMMAND "${CMAKE_CURRENT_SOURCE_DIR}/short/run.sh" $<TARGET_FILE:${layer}_tests>
+                   "--gtest_filter=-*DeathTest*:*Random*:*Fuzz*")
+  set_tests_properties(short_${layer} PROPERTIES LABELS short TIMEOUT 1500)
+endforeach()

@@ -13,6 +13,7 @@ import unittest
 PROGRAM = os.environ["WB_PROGRAM"]
 SOURCE_DIR = pathlib.Path(os.environ["WB_SOURCE_DIR"])
 TINY = SOURCE_DIR / "samples" / "tiny" / "tiny-deepseek.pt"
+RUNNER = os.environ.get("WB_RUNNER", "").split()  # valgrind and its flags, in the short form
 SANITIZED = os.environ.get("WB_SANITIZED") == "1"
 
 
@@ -20,7 +21,7 @@ def weightbridge(*arguments, **options):
     """Runs the program; stdout and stderr as text."""
     options.setdefault("stdout", subprocess.PIPE)
     options.setdefault("stderr", subprocess.PIPE)
-    return subprocess.run([PROGRAM, *map(str, arguments)], encoding="utf-8", **options)
+    return subprocess.run([*RUNNER, PROGRAM, *map(str, arguments)], encoding="utf-8", **options)
 
 
 def write_safetensors(path, tensors, metadata=None):

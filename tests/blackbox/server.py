@@ -7,7 +7,7 @@ import signal
 import subprocess
 import time
 
-from program import PROGRAM, TINY, weightbridge
+from program import PROGRAM, RUNNER, TINY, weightbridge
 
 
 class Server:
@@ -15,7 +15,7 @@ class Server:
 
     def __init__(self, *arguments, environment=None, model=TINY):
         self.process = subprocess.Popen(
-            [PROGRAM, "serve", str(model), "--port", "0", "--json", *map(str, arguments)], stdout=subprocess.PIPE,
+            [*RUNNER, PROGRAM, "serve", str(model), "--port", "0", "--json", *map(str, arguments)], stdout=subprocess.PIPE,
             stderr=subprocess.PIPE, encoding="utf-8", env={**os.environ, **(environment or {})})
         self.said, self.connections = "", []
         while not self.said.endswith("}\n") or self.said.count("{") != self.said.count("}"):
