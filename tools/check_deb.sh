@@ -9,6 +9,7 @@ cd "$(dirname "$0")/.."
 tools/install_deps.sh package
 debs=$(cd "$1" && pwd)
 root=$(mktemp -d)
+chmod 755 "$root"
 finish() {
   umount -l "$root/proc" 2>/dev/null || true
   rm -rf --one-file-system "$root"
@@ -22,6 +23,7 @@ debootstrap --variant=minbase "$VERSION_CODENAME" "$root" "$mirror" >"$root.log"
   { tail -20 "$root.log" >&2; exit 1; }
 rm -f "$root.log"
 # The host's way to the network: sources, keys and proxies.
+rm -f "$root/etc/apt/sources.list"
 cp -a /etc/apt/sources.list* /etc/apt/apt.conf.d "$root/etc/apt/"
 cp -aL /etc/resolv.conf "$root/etc/resolv.conf" 2>/dev/null || true
 cp -a /usr/local/share/ca-certificates /etc/ssl/certs "$root/tmp/" 2>/dev/null || true
@@ -32,16 +34,17 @@ cp -r samples/tiny tests/package "$root/work/"
 in_root() { env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive \
   http_proxy="${http_proxy:-}" https_proxy="${https_proxy:-}" chroot "$root" "$@"; }
 apt() { in_root apt-get -y -q --no-install-recommends "$@" >>"$root/apt.log" 2>&1 || { tail -20 "$root/apt.log" >&2; exit 1; }; }
+deb() { in_root sh -c "echo /debs/$1_*.deb"; }
 apt update
 before=$(in_root dpkg-query -W -f '${Package}\n' | sort)
-apt install /debs/weightbridge_*.deb
+apt install "$(deb weightbridge)"
 echo "installed with:" $(comm -13 <(echo "$before") <(in_root dpkg-query -W -f '${Package}\n' | sort))
 in_root weightbridge --version
 in_root weightbridge convert /work/tiny/tiny-deepseek.pt -o /work/out >/dev/null
 in_root weightbridge verify /work/tiny/tiny-deepseek.pt /work/out | tail -3
 in_root dpkg --verify weightbridge
 echo "the program: installed, run, verified"
-apt install /debs/libweightbridge-dev_*.deb cmake ninja-build g++ pkg-config
+apt install "$(deb libweightbridge-dev)" cmake ninja-build g++ pkg-config
 in_root cmake -G Ninja -S /work/package -B /work/build >/dev/null
 in_root cmake --build /work/build >/dev/null
 in_root /work/build/example /work/tiny/tiny-deepseek.pt /work/from-library
