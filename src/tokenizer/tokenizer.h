@@ -13,8 +13,6 @@
 #include <string_view>
 #include <vector>
 
-#include "base/json.h"
-
 namespace wb {
 
 struct EncodeOptions {
