@@ -54,17 +54,24 @@ LoweredModel lowered(const Checkpoint& checkpoint, const Plan& plan) {
   return out;
 }
 
-void check_folder(const std::string& folder, const LoweredModel& model) {
-  const Checkpoint written = open_checkpoint(folder);
-  WB_CHECK(written.tensors.size() == model.tensors.size() + model.extra.size());
-  for (const auto* list : {&model.tensors, &model.extra}) {
-    for (const TargetTensor& t : *list) {
-      const SourceTensor* found = written.find(t.name);
-      WB_CHECK(found != nullptr && found->tensor.shape() == t.tensor.shape() &&
-               found->tensor.dtype() == t.tensor.dtype());
-      WB_CHECK(read_all(found->tensor) == read_all(t.tensor));
-    }
+void check_tensors(const Checkpoint& written, const std::vector<TargetTensor>& tensors) {
+  for (const TargetTensor& t : tensors) {
+    const SourceTensor* found = written.find(t.name);
+    WB_CHECK(found != nullptr && found->tensor.shape() == t.tensor.shape() &&
+             found->tensor.dtype() == t.tensor.dtype());
+    WB_CHECK(read_all(found->tensor) == read_all(t.tensor));
   }
+}
+
+void check_folder(const std::string& folder, const LoweredModel& model) {
+  const std::string extra = folder + "/mtp.safetensors";
+  WB_CHECK(fs::exists(extra) == !model.extra.empty());
+  if (!model.extra.empty()) check_tensors(open_checkpoint(extra), model.extra);
+  // An index names the shards of the model alone; without one, every file is of the folder.
+  const Checkpoint written = open_checkpoint(folder);
+  const bool indexed = fs::exists(folder + "/model.safetensors.index.json");
+  WB_CHECK(written.tensors.size() == model.tensors.size() + (indexed ? 0 : model.extra.size()));
+  check_tensors(written, model.tensors);
   const auto recorded = recorded_files(folder);
   WB_CHECK(recorded.size() >= 2);
   for (const RecordedFile& file : recorded) check_recorded(file);

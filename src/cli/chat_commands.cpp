@@ -8,11 +8,11 @@
 #include <cmath>
 #include <cstdlib>
 
+#include "base/json.h"
 #include "base/progress.h"
 #include "cli/chat_session.h"
 #include "cli/output.h"
 #include "cli/replace_file.h"
-#include "package/texts.h"
 
 namespace wb::cli {
 
@@ -186,13 +186,13 @@ void ChatCommands::save() const {
 
 void ChatCommands::load() const {
   const std::string path = file_of(name, argument);
-  const Json read = Json::parse(read_text_file(path), nullptr, /*allow_exceptions=*/false);
+  const nlohmann::json read = read_json_file(path, "Give a file that /save wrote.");
   if (!read.is_object()) bad_transcript(path, "it is not a JSON object");
   const auto listed = read.find("messages");
   if (listed == read.end() || !listed->is_array()) {
     bad_transcript(path, "it has no list \"messages\"");
   }
-  auto text = [&](const Json& object, const char* key) {
+  auto text = [&](const nlohmann::json& object, const char* key) {
     const auto found = object.find(key);
     if (found == object.end() || !found->is_string()) {
       bad_transcript(path, std::string("\"") + key + "\" is missing or is no text");
@@ -200,7 +200,7 @@ void ChatCommands::load() const {
     return found->get<std::string>();
   };
   std::vector<speak::Message> messages;
-  for (const Json& m : *listed) {
+  for (const nlohmann::json& m : *listed) {
     if (!m.is_object()) bad_transcript(path, "a message is no object");
     messages.push_back({text(m, "role"), text(m, "content")});
   }

@@ -8,7 +8,8 @@ namespace wb {
 namespace {
 
 // The ids of the special token that a piece of a template names.
-std::vector<std::uint32_t> ids_of(const JsonNode& piece, const JsonNode& special_tokens) {
+std::vector<std::uint32_t> ids_of(const JsonNode& piece, const JsonNode& special_tokens,
+                                  const PostProcessor::Known& known) {
   piece.only({"id", "type_id"});
   std::string name = piece.at("id").string();
   if (!special_tokens.find(name.c_str()))
@@ -19,6 +20,7 @@ std::vector<std::uint32_t> ids_of(const JsonNode& piece, const JsonNode& special
   for (std::size_t i = 0, n = token.at("ids").array_size(); i < n; ++i) {
     JsonNode id = token.at("ids").element(i);
     check_token_id(id.u32(), id);
+    if (!known(id.u32())) id.fail("no token has the id " + std::to_string(id.u32()));
     ids.push_back(id.u32());
   }
   return ids;
@@ -26,20 +28,20 @@ std::vector<std::uint32_t> ids_of(const JsonNode& piece, const JsonNode& special
 
 }  // namespace
 
-PostProcessor PostProcessor::parse(const std::optional<JsonNode>& node) {
+PostProcessor PostProcessor::parse(const std::optional<JsonNode>& node, const Known& known) {
   PostProcessor post;
-  if (node) post.add(*node);
+  if (node) post.add(*node, known);
   return post;
 }
 
-void PostProcessor::add(const JsonNode& node) {
+void PostProcessor::add(const JsonNode& node, const Known& known) {
   std::string type = node.type();
   if (type == "Sequence") {
     node.only({"type", "processors"});
     for (std::size_t i = 0, n = node.at("processors").array_size(); i < n; ++i)
-      add(node.nested("processors", i));
+      add(node.nested("processors", i), known);
   } else if (type == "TemplateProcessing") {
-    add_template(node);
+    add_template(node, known);
   } else if (type == "ByteLevel") {
     node.only({"type", "add_prefix_space", "trim_offsets", "use_regex"});
   } else {
@@ -47,7 +49,7 @@ void PostProcessor::add(const JsonNode& node) {
   }
 }
 
-void PostProcessor::add_template(const JsonNode& node) {
+void PostProcessor::add_template(const JsonNode& node, const Known& known) {
   node.only({"type", "single", "pair", "special_tokens"});
   JsonNode single = node.at("single");
   JsonNode special_tokens = node.at("special_tokens");
@@ -57,7 +59,7 @@ void PostProcessor::add_template(const JsonNode& node) {
     JsonNode piece = single.element(i);
     piece.only({"SpecialToken", "Sequence"});
     if (auto special = piece.find("SpecialToken")) {
-      auto ids = ids_of(*special, special_tokens);
+      auto ids = ids_of(*special, special_tokens, known);
       auto& side = text_seen ? frame.behind : frame.before;
       side.insert(side.end(), ids.begin(), ids.end());
     } else {

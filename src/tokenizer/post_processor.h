@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <vector>
 
@@ -13,13 +14,15 @@ namespace wb {
 
 class PostProcessor {
  public:
-  static PostProcessor parse(const std::optional<JsonNode>& node);
+  // `known` says whether an id has a token; templates may name no other.
+  using Known = std::function<bool(std::uint32_t id)>;
+  static PostProcessor parse(const std::optional<JsonNode>& node, const Known& known);
   // `ids` of a text with the tokens that go before and behind it.
   std::vector<std::uint32_t> apply(std::vector<std::uint32_t> ids) const;
 
  private:
-  void add(const JsonNode& node);
-  void add_template(const JsonNode& node);
+  void add(const JsonNode& node, const Known& known);
+  void add_template(const JsonNode& node, const Known& known);
   // One entry per template, in order: what it puts before and behind.
   struct Frame {
     std::vector<std::uint32_t> before, behind;

@@ -34,7 +34,9 @@ struct Tokenizer::Parts {
         pre_tokenizer(PreTokenizer::parse(root.find("pre_tokenizer"))),
         bpe(Bpe::parse(root.at("model"), pre_tokenizer.gives_bytes())),
         added(AddedTokens::parse(root.find("added_tokens"), normalizer, bpe)),
-        post_processor(PostProcessor::parse(root.find("post_processor"))),
+        post_processor(PostProcessor::parse(
+            root.find("post_processor"),
+            [this](std::uint32_t id) { return decoded_name(id, false).has_value(); })),
         decoder(TokenDecoder::parse(root.find("decoder"))) {}
 
   // What the decoder is given for `id`; nothing for an id that is unknown or to be skipped.

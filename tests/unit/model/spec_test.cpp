@@ -424,7 +424,15 @@ TEST(Canonical, MoreLayersThanAnyModelHasAreRefusedBeforeAnythingIsListed) {
   ModelSpec spec = reference();
   spec.num_hidden_layers = kLargestDimension - 1;
   const std::clock_t begin = std::clock();
-  EXPECT_EQ(refusal(spec), "accepted");  // every layer is a mixture: none is looked for
+  try {
+    validate(spec);
+    ADD_FAILURE() << "nothing was thrown";
+  } catch (const Error& e) {
+    EXPECT_EQ(e.code(), Code::limit_exceeded);
+    EXPECT_EQ(e.sentence(),
+              "the field num_hidden_layers of the model is too large: expected at most 16384, "
+              "found 2147483647.");
+  }
   for (const std::uint64_t experts : {std::uint64_t{8}, kLargestDimension - 1}) {
     spec.moe.n_routed_experts = experts;
     try {

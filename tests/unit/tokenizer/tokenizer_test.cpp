@@ -221,7 +221,9 @@ Json template_with(Json single) {
 const Json kText = {{"Sequence", {{"id", "A"}, {"type_id", 0}}}};
 const Json kSpecial = {{"SpecialToken", {{"id", "<s>"}, {"type_id", 0}}}};
 Json tiny_model() {
-  return {{"type", "BPE"}, {"vocab", {{"a", 0}, {"b", 7}}}, {"merges", Json::array()}};
+  return {{"type", "BPE"},
+          {"vocab", {{"a", 0}, {"<", 1}, {">", 2}, {"b", 7}}},
+          {"merges", Json::array()}};
 }
 
 TEST(PostProcessor, TemplateAroundTheText) {
@@ -242,6 +244,8 @@ TEST(TokenizerErrors, OfAFileAsAWhole) {
   Json no_model = good;
   no_model.erase("model");
   const Json unnamed = {{"SpecialToken", {{"id", "<x>"}, {"type_id", 0}}}};
+  Json dangling = template_with({kSpecial, kText});
+  dangling["special_tokens"]["<s>"]["ids"] = {1, 3};
   const std::pair<Json, std::string> cases[] = {
       {no_model, "t.json: model: is missing."},
       {Json::array(), "t.json: the whole file: must be an object, is array."},
@@ -271,6 +275,8 @@ TEST(TokenizerErrors, OfAFileAsAWhole) {
        "supported are Sequence, TemplateProcessing and ByteLevel."},
       {with("post_processor", template_with({unnamed, kText})),
        "post_processor.single[0].SpecialToken.id: \"<x>\" is not among special_tokens."},
+      {with("post_processor", dangling),
+       "post_processor.special_tokens.<s>.ids[1]: no token has the id 3."},
       {with("post_processor", template_with(nlohmann::json::array({kSpecial}))),
        "post_processor.single: the template for a single text must hold the sequence A once."},
       {with("post_processor", template_with({kText, kText})),
