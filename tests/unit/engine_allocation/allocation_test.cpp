@@ -29,12 +29,14 @@ namespace {
 
 std::atomic<std::size_t> allocations{0};
 
+#if WB_COUNTS
 void* counted_new(std::size_t size, std::size_t alignment) {
   ++allocations;
   const std::size_t whole = (size + alignment - 1) / alignment * alignment;
   if (void* p = std::aligned_alloc(alignment, whole > 0 ? whole : alignment)) return p;
   throw std::bad_alloc();
 }
+#endif
 
 }  // namespace
 
