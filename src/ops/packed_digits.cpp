@@ -40,8 +40,14 @@ using Bytes = __m512i;
 
 template <unsigned kBits>
 constexpr std::size_t kPhases = digit_phases(kBits);
-// Rows of at most as many bytes are multiplied side by side, codes of some bytes ahead asked for.
-constexpr std::size_t kShortRow = 640, kAhead = 2048;
+// Rows of at most as many bytes are multiplied side by side. Codes are asked for by so many bytes
+// before they are needed, a line at each step: half of the time went by in waiting for them, since
+// the processor does not look past the end of a page by itself.
+constexpr std::size_t kShortRow = 640, kAhead = 4096;
+
+HWY_INLINE void ask_for(const std::byte* p) {
+  _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T0);
+}
 
 // The codes of 64 * kPhases elements, a byte each; see digit_phases().
 template <std::size_t kPhases>
@@ -186,6 +192,7 @@ struct Frame {
   static constexpr std::size_t kStep = 64 * kPhases<kBits>;     // elements at a time
   static constexpr std::size_t kStepBytes = kStep * kBits / 8;  // of codes
   std::size_t in, groups;
+  std::size_t scales_ahead;  // bytes of scales that go with kAhead bytes of codes
   unsigned group_shift;
   const PackedInput* x;
 };
@@ -218,6 +225,8 @@ HWY_INLINE Sums<kRows> row_sums(const Frame<kPacking, kBits>& f, const Row* rows
     const __m512 inputs = _mm512_maskz_loadu_ps(some, f.x->sums.data() + g);
 #pragma GCC unroll 4
     for (std::size_t i = 0; i < kRows; ++i) {
+      ask_for(rows[i].scales + f.scales_ahead);
+      if constexpr (kPacking == Packing::affine) ask_for(rows[i].biases + f.scales_ahead);
       scales[i] = _mm512_mul_ps(scales_at<kType>(rows[i].scales, g, some), units);
       if constexpr (kPacking == Packing::affine) {
         sum.row[i] = _mm512_fmadd_ps(scales_at<kType>(rows[i].biases, g, some), inputs, sum.row[i]);
@@ -235,6 +244,7 @@ HWY_INLINE Sums<kRows> row_sums(const Frame<kPacking, kBits>& f, const Row* rows
       const __m512i group = _mm512_srl_epi32(element, shift);
 #pragma GCC unroll 4
       for (std::size_t i = 0; i < kRows; ++i) {
+        ask_for(rows[i].data + byte + kAhead);
         const __m512 part = sums_of<kPacking, kBits>(
             codes_at<kPacking, kBits>(rows[i].data + byte, bytes), digits, offset);
         sum.row[i] = _mm512_fmadd_ps(part, _mm512_permutexvar_ps(group, scales[i]), sum.row[i]);
@@ -269,29 +279,17 @@ HWY_INLINE void four_rows(const Frame<kPacking, kBits>& f, const Row* rows, floa
   sum_each(sums[0], sums[1], sums[2], sums[3], out);
 }
 
-// Asks for the codes, scales and biases of four rows to come.
-HWY_INLINE void ask_for(const PackedMatrix& w, const Row& row) {
-  const auto ask = [](const std::byte* p, std::size_t bytes) {
-    for (std::size_t i = 0; i < bytes; i += 64) {
-      _mm_prefetch(reinterpret_cast<const char*>(p + i), _MM_HINT_T0);
-    }
-  };
-  const std::size_t ahead = kAhead / w.row_bytes;
-  ask(row.data + ahead * w.row_bytes, 4 * w.row_bytes);
-  ask(row.scales + ahead * w.scale_bytes, 4 * w.scale_bytes);
-  if (w.biases != nullptr) ask(row.biases + ahead * w.scale_bytes, 4 * w.scale_bytes);
-}
-
 // Long rows one after the other, as one stream, which memory gives best. Few bits take so many
 // steps for a byte that rows side by side are faster, since they share the loads of the digits;
-// short rows side by side are near one stream, if what comes is asked for by hand. Asking past the
-// end does no harm. What is best was measured: bench/packed_bench.cpp.
+// short rows side by side are near one stream. Asking past the end does no harm. What is best was
+// measured on whole models (docs/speed.md).
 template <Packing kPacking, unsigned kBits, ScaleType kType>
 void rows_of(const PackedMatrix& w, const PackedInput& x, std::size_t r, std::size_t end,
              float* y) {
   Frame<kPacking, kBits> f;
   f.in = w.in;
   f.groups = w.in / w.group;
+  f.scales_ahead = kAhead * w.scale_bytes / w.row_bytes;
   f.group_shift = static_cast<unsigned>(__builtin_ctzll(w.group));
   f.x = &x;
   const bool together = kBits < 6 && w.row_bytes <= kShortRow;
@@ -300,12 +298,8 @@ void rows_of(const PackedMatrix& w, const PackedInput& x, std::size_t r, std::si
     const Row rows[4] = {Row(w, r), Row(w, std::min(r + 1, last)), Row(w, std::min(r + 2, last)),
                          Row(w, std::min(r + 3, last))};
     float four[4];
-    if (together) {
-      ask_for(w, rows[0]);
-      four_rows<kPacking, kBits, kType, 4>(f, rows, four);
-    } else {
-      four_rows<kPacking, kBits, kType, 1>(f, rows, four);
-    }
+    together ? four_rows<kPacking, kBits, kType, 4>(f, rows, four)
+             : four_rows<kPacking, kBits, kType, 1>(f, rows, four);
     for (std::size_t i = 0; i < 4 && r + i < end; ++i) {
       y[r + i] = four[i] + (w.bias != nullptr ? w.bias[r + i] : 0.0f);
     }
