@@ -83,7 +83,7 @@ fuzz:
 	@tools/install_deps.sh build fuzz
 	$(call BUILD,fuzz)
 	@tools/fuzz.py replay --jobs $(JOBS) $(TARGETS)
-	@tools/fuzz.py run --seconds $(SECONDS) --jobs $(JOBS) $(if $(LOG),--log $(LOG)) $(TARGETS)
+	@tools/fuzz.py run --seconds $(SECONDS) --jobs $(JOBS) $(if $(SEED),--seed $(SEED)) $(if $(LOG),--log $(LOG)) $(TARGETS)
 
 bench:
 	@tools/install_deps.sh build test bench

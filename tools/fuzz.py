@@ -126,7 +126,7 @@ def run_one(target, args, scratch):
         if left < 1:
             break
         said, well = launch(target, arguments_of(target, args) +
-                            [f"-max_total_time={int(left)}", str(grown), str(committed(target))],
+                            [f"-seed={args.seed}", f"-max_total_time={int(left)}", str(grown), str(committed(target))],
                             scratch, left)
         everything += said
         result.add(said, well)
@@ -273,6 +273,7 @@ def main():
         command.add_argument("--log", type=pathlib.Path, help="write one JSON line for each target")
         if name == "run":
             command.add_argument("--seconds", type=int, default=60, help="for each target")
+            command.add_argument("--seed", type=int, default=0, help="0: another in each run")
     commands.add_parser("seeds")
     commands.add_parser("table").add_argument("log", type=pathlib.Path)
     args = parser.parse_args()
