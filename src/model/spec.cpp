@@ -123,13 +123,20 @@ json::json_pointer pointer(const std::string& path) {
   return json::json_pointer(p);
 }
 
-// Every leaf path of a JSON object, in its order.
-void json_leaves(const json& object, const std::string& prefix, std::vector<std::string>& out) {
+[[noreturn]] void no_field(const std::string& path) {
+  throw Error(Code::spec_invalid, "the model description has no field " + path)
+      .advice("The fields are listed in docs/recipes.md.");
+}
+
+// Sets every leaf of a JSON object, in its order. A dot stands between the parts of a field's name
+// and in none of them.
+void set_leaves(ModelSpec& spec, const json& object, const std::string& prefix) {
   for (const auto& [key, value] : object.items()) {
+    if (key.find('.') != key.npos) no_field(prefix + key);
     if (value.is_object()) {
-      json_leaves(value, prefix + key + ".", out);
+      set_leaves(spec, value, prefix + key + ".");
     } else {
-      out.push_back(prefix + key);
+      set_field(spec, prefix + key, value);
     }
   }
 }
@@ -168,9 +175,7 @@ json to_json(const ModelSpec& spec) {
 ModelSpec spec_from_json(const json& tree) {
   if (!tree.is_object()) wrong_value("(root)", "an object", tree);
   ModelSpec spec;
-  std::vector<std::string> paths;
-  json_leaves(tree, "", paths);
-  for (const std::string& path : paths) set_field(spec, path, tree.at(pointer(path)));
+  set_leaves(spec, tree, "");
   validate(spec);
   return spec;
 }
@@ -193,10 +198,7 @@ void set_field(ModelSpec& spec, const std::string& path, const json& value) {
     found = true;
     leaf_from_json(f, path, value);
   });
-  if (!found) {
-    throw Error(Code::spec_invalid, "the model description has no field " + path)
-        .advice("The fields are listed in docs/recipes.md.");
-  }
+  if (!found) no_field(path);
 }
 
 std::size_t field_number(const std::string& path) {

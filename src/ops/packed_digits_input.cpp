@@ -98,8 +98,11 @@ void write_digits(const PackedMatrix& like, const float* x, PackedInput& input) 
       alignas(64) std::int32_t each[16];
       _mm512_store_si512(each, whole);
       for (std::size_t j = 0; j < 16; ++j) {
-        // A lane of a step has 4 * per elements.
-        input.offsets[(i + j) / (4 * per)] -= kE2m1Offset * each[j];
+        // A lane of a step has 4 * per elements. What is no number has the least whole one, times
+        // an offset that means nothing, and may wrap.
+        std::int32_t& lane = input.offsets[(i + j) / (4 * per)];
+        lane = static_cast<std::int32_t>(static_cast<std::uint32_t>(lane) -
+                                         kE2m1Offset * static_cast<std::uint32_t>(each[j]));
       }
     }
   }

@@ -192,6 +192,21 @@ TEST(Spec, WrongValuesAreRefusedWithWhatIsWanted) {
   EXPECT_EQ(refuse("norm.epsilon", 1), "the model description has no field norm.epsilon.");
 }
 
+// Names that mean something to whoever looks values up by a path.
+TEST(Spec, NamesWithDotsAndSlashesAreNoFields) {
+  for (const char* name : {"norm.eps", "norm/eps", "first.of", "~", "a~2"}) {
+    json tree = to_json(reference());
+    tree[name] = 1e-6;
+    try {
+      spec_from_json(tree);
+      ADD_FAILURE() << name << " was taken";
+    } catch (const Error& e) {
+      EXPECT_EQ(e.code(), Code::spec_invalid);
+      EXPECT_EQ(e.sentence(), std::string("the model description has no field ") + name + ".");
+    }
+  }
+}
+
 // Each of these changes one or two fields of a sound description, and both names of the clash
 // stand in the refusal.
 struct Clash {
