@@ -28,9 +28,9 @@ cp -a /etc/apt/sources.list* /etc/apt/apt.conf.d "$root/etc/apt/"
 cp -aL /etc/resolv.conf "$root/etc/resolv.conf" 2>/dev/null || true
 cp -a /usr/local/share/ca-certificates /etc/ssl/certs "$root/tmp/" 2>/dev/null || true
 mount -t proc proc "$root/proc"
-mkdir "$root/debs" "$root/work"
+mkdir "$root/debs" "$root/check"
 cp "$debs"/*.deb "$root/debs/"
-cp -r samples/tiny tests/package "$root/work/"
+cp -r samples/tiny tests/package "$root/check/"
 in_root() { env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive \
   http_proxy="${http_proxy:-}" https_proxy="${https_proxy:-}" chroot "$root" "$@"; }
 apt() { in_root apt-get -y -q --no-install-recommends "$@" >>"$root/apt.log" 2>&1 || { tail -20 "$root/apt.log" >&2; exit 1; }; }
@@ -40,14 +40,14 @@ before=$(in_root dpkg-query -W -f '${Package}\n' | sort)
 apt install "$(deb weightbridge)"
 echo "installed with:" $(comm -13 <(echo "$before") <(in_root dpkg-query -W -f '${Package}\n' | sort))
 in_root weightbridge --version
-in_root weightbridge convert /work/tiny/tiny-deepseek.pt -o /work/out >/dev/null
-in_root weightbridge verify /work/tiny/tiny-deepseek.pt /work/out | tail -3
+in_root weightbridge convert /check/tiny/tiny-deepseek.pt -o /check/out >/dev/null
+in_root weightbridge verify /check/tiny/tiny-deepseek.pt /check/out | tail -3
 in_root dpkg --verify weightbridge
 echo "the program: installed, run, verified"
 apt install "$(deb libweightbridge-dev)" cmake ninja-build g++ pkg-config
-in_root cmake -G Ninja -S /work/package -B /work/build >/dev/null
-in_root cmake --build /work/build >/dev/null
-in_root /work/build/example /work/tiny/tiny-deepseek.pt /work/from-library
+in_root cmake -G Ninja -S /check/package -B /check/build >/dev/null
+in_root cmake --build /check/build >/dev/null
+in_root /check/build/example /check/tiny/tiny-deepseek.pt /check/from-library
 echo "the library: installed, built against, run"
 apt purge weightbridge libweightbridge-dev
 left=$(in_root find /usr /etc /var/lib/weightbridge -name '*weightbridge*' 2>/dev/null || true)
