@@ -13,6 +13,8 @@ add_custom_command(OUTPUT "${embedded}"
   DEPENDS ${text_paths} "${CMAKE_SOURCE_DIR}/cmake/embed_texts.cmake"
   COMMENT "Building texts in" VERBATIM)
 target_sources(wb_package PRIVATE "${embedded}")
+add_custom_target(embedded_texts DEPENDS "${embedded}")  # by name, for tools/lint.sh
+add_dependencies(wb_package embedded_texts)
 
 add_library(weightbridge_library STATIC)
 foreach(layer base tensor checkpoint quant model recipe target convert package)
