@@ -147,23 +147,31 @@ TEST_F(SampleGeneration, SamplingRepeatsWithItsSeed) {
   EXPECT_EQ(make(engine, prompt, 30, warm, true), make(engine, prompt, 30, warm, true));
 }
 
-// Models with several heads: what is guessed on guesses must not stay.
-TEST(Generation, SeveralHeadsChangeNoGreedyToken) {
+// Runs `body` with each variant that has heads and its prompt; how many have more than one.
+template <class Body>
+std::size_t each_variant_with_heads(const Body& body) {
   const nlohmann::json variants =
       nlohmann::json::parse(std::ifstream(fixture("runtime/axes.json")));
-  std::size_t met = 0;
+  std::size_t several = 0;
   for (const nlohmann::json& v : variants) {
     if (!v.contains("mtp")) continue;
     SCOPED_TRACE(v["name"].get<std::string>());
     TemporaryFolder folder;
     write_variant(variants, v, folder.path());
     const CanonicalModel model = load_model(folder.path());
-    met += model.spec.num_nextn_predict_layers > 1 ? 1 : 0;
+    several += model.spec.num_nextn_predict_layers > 1 ? 1 : 0;
     Engine engine(model, {.threads = 1});
-    const Tokens prompt = v["tokens"].get<Tokens>();
+    body(engine, v["tokens"].get<Tokens>());
+  }
+  return several;
+}
+
+// Models with several heads: what is guessed on guesses must not stay.
+TEST(Generation, SeveralHeadsChangeNoGreedyToken) {
+  const std::size_t met = each_variant_with_heads([&](Engine& engine, const Tokens& prompt) {
     const std::size_t n = std::min<std::size_t>(20, engine.longest() - prompt.size());
     EXPECT_EQ(make(engine, prompt, n, {}, true), make(engine, prompt, n, {}, false));
-  }
+  });
   EXPECT_GE(met, 1u);
 }
 
@@ -252,25 +260,15 @@ TEST_F(SampleGeneration, ARestartPastTheContextIsCroppedAsANewText) {
 // With several heads too, from every place, whether the heads had guessed or not, and when the
 // prompt before had been left half way.
 TEST(Generation, EveryVariantWithHeadsRestartsAnywhere) {
-  const nlohmann::json variants =
-      nlohmann::json::parse(std::ifstream(fixture("runtime/axes.json")));
-  std::size_t met = 0, with_pieces = 0;
-  for (const nlohmann::json& v : variants) {
-    if (!v.contains("mtp")) continue;
-    SCOPED_TRACE(v["name"].get<std::string>());
-    TemporaryFolder folder;
-    write_variant(variants, v, folder.path());
-    const CanonicalModel model = load_model(folder.path());
-    met += model.spec.num_nextn_predict_layers > 1 ? 1 : 0;
-    Engine engine(model, {.threads = 1});
-    const Tokens prompt = v["tokens"].get<Tokens>();
+  std::size_t with_pieces = 0;
+  const std::size_t met = each_variant_with_heads([&](Engine& engine, const Tokens& prompt) {
     const std::size_t room = engine.longest() - prompt.size();
     for (const std::size_t made : {0, 1, 6}) {
       for (std::size_t kept = 1; kept <= prompt.size(); ++kept) {
         Generation g(engine, prompt, {}, true);
         for (std::size_t i = 0; i < made; ++i) g.next();
         Tokens next(prompt.begin(), prompt.begin() + static_cast<std::ptrdiff_t>(kept));
-        if (kept < prompt.size()) next.push_back((prompt[kept] + 1) % model.spec.vocab_size);
+        if (kept < prompt.size()) next.push_back((prompt[kept] + 1) % engine.spec().vocab_size);
         const std::size_t reused =
             restarted_as_new(g, engine, next, std::min<std::size_t>(8, room - 1), {}, true);
         EXPECT_LE(reused, kept);
@@ -279,18 +277,18 @@ TEST(Generation, EveryVariantWithHeadsRestartsAnywhere) {
         }
       }
     }
-    if (room < Engine::kPromptPiece + 60) continue;
+    if (room < Engine::kPromptPiece + 60) return;
     ++with_pieces;
     Tokens far(Engine::kPromptPiece + 30);
     for (std::size_t i = 0; i < far.size(); ++i) {
-      far[i] = static_cast<std::uint32_t>(i * i % model.spec.vocab_size);
+      far[i] = static_cast<std::uint32_t>(i * i % engine.spec().vocab_size);
     }
     Generation g(engine, far, {}, true);
     EXPECT_FALSE(g.advance());
     far.back() ^= 1;
     far.push_back(1);
     EXPECT_EQ(restarted_as_new(g, engine, far, 8, {}, true), Engine::kPromptPiece);
-  }
+  });
   EXPECT_GE(met, 1u);
   EXPECT_GE(with_pieces, 1u);
 }
