@@ -15,6 +15,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/once.h"
 
 namespace wb {
 
@@ -112,8 +113,8 @@ void on_bus_error(int signal, siginfo_t* info, void* context) {
 }  // namespace
 
 void install_read_guard() {
-  static std::once_flag once;
-  std::call_once(once, [] {
+  static Once once;
+  once.run([] {
     page_size = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
     struct sigaction action {};
     action.sa_sigaction = on_bus_error;

@@ -11,12 +11,12 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <mutex>
 #include <new>
 #include <utility>
 #include <vector>
 
 #include "base/error.h"
+#include "base/once.h"
 
 namespace wb {
 
@@ -94,7 +94,7 @@ class InflatedStorage final : public Storage {
   explicit InflatedStorage(DeflatedRun run) : run_(std::move(run)) {}
   std::uint64_t size() const override { return run_.size; }
   std::span<const std::byte> bytes() const override {
-    std::call_once(once_, [this] { inflated_ = inflate(); });
+    once_.run([this] { inflated_ = inflate(); });
     return inflated_->bytes();
   }
 
@@ -138,7 +138,7 @@ class InflatedStorage final : public Storage {
   }
 
   DeflatedRun run_;
-  mutable std::once_flag once_;
+  mutable Once once_;
   mutable std::shared_ptr<const MappedFile> inflated_;
 };
 }  // namespace

@@ -5,9 +5,9 @@
 #include <cmath>
 #include <cstring>
 #include <memory>
-#include <mutex>
 
 #include "base/error.h"
+#include "base/once.h"
 #include "quant/groups.h"
 #include "tensor/element.h"
 #include "tensor/node.h"
@@ -27,7 +27,7 @@ class DecodedStorage final : public Storage {
       : bytes_(bytes), codes_(std::move(codes)) {}
   std::uint64_t size() const override { return bytes_; }
   std::span<const std::byte> bytes() const override {
-    std::call_once(once_, [&] {
+    once_.run([&] {
       values_.resize(static_cast<std::size_t>(bytes_ / sizeof(float)));
       decode(values_);
     });
@@ -54,7 +54,7 @@ class DecodedStorage final : public Storage {
 
   std::uint64_t bytes_;
   StoredCodes codes_;
-  mutable std::once_flag once_;
+  mutable Once once_;
   mutable std::vector<float> values_;
 };
 
@@ -161,14 +161,14 @@ class Quantizer final : public Producer {
 
   // Made when it is first asked for: a plan has thousands of these and reads with none.
   const RangeReader& reader() const {
-    std::call_once(once_, [&] { reader_ = std::make_unique<const RangeReader>(values_); });
+    once_.run([&] { reader_ = std::make_unique<const RangeReader>(values_); });
     return *reader_;
   }
 
   std::string name_;
   Tensor values_;
   QuantFormat format_;
-  mutable std::once_flag once_;
+  mutable Once once_;
   mutable std::unique_ptr<const RangeReader> reader_;
   std::vector<Run> runs_;  // by `at`: where values stand in the source as they are
 };

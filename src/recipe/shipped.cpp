@@ -2,8 +2,8 @@
 #include "recipe/shipped.h"
 
 #include <deque>
-#include <mutex>
 
+#include "base/once.h"
 #include "base/threads.h"
 
 namespace wb {
@@ -20,7 +20,7 @@ RecipePtr parsed(const EmbeddedRecipe& embedded) {
 }
 
 struct Slot {
-  std::once_flag once;
+  Once once;
   RecipePtr recipe;
 };
 
@@ -29,7 +29,7 @@ struct Slot {
 RecipePtr shipped_recipe(std::size_t i) {
   static std::deque<Slot> slots(embedded_recipes().size());
   Slot& slot = slots.at(i);
-  std::call_once(slot.once, [&] { slot.recipe = parsed(embedded_recipes()[i]); });
+  slot.once.run([&] { slot.recipe = parsed(embedded_recipes()[i]); });
   return slot.recipe;
 }
 

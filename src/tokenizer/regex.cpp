@@ -3,9 +3,9 @@
 
 #include <oniguruma.h>
 
-#include <mutex>
 
 #include "base/error.h"
+#include "base/once.h"
 #include "tokenizer/utf8.h"
 
 namespace wb {
@@ -21,8 +21,8 @@ constexpr std::size_t kMaxPattern = std::size_t{64} << 10;  // bytes of a patter
 const OnigUChar* bytes(const char* p) { return reinterpret_cast<const OnigUChar*>(p); }
 
 void initialise_once() {
-  static std::once_flag once;
-  std::call_once(once, [] {
+  static Once once;
+  once.run([] {
     OnigEncoding utf8[] = {ONIG_ENCODING_UTF8};
     onig_initialize(utf8, 1);
   });

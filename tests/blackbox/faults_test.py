@@ -446,21 +446,25 @@ class Limits(FaultTest):
 
     @unittest.skipIf(SANITIZED, "SKIPPED: a sanitizer's own memory is past any limit")
     def test_memory(self):
-        """From where the program itself starts to where a conversion gets through."""
+        """From where the program itself starts to where a conversion gets through, in small steps: which
+        allocation is the one that fails, and how far under which C function, is the limit's doing."""
         codes = []
-        for megabytes in range(16, 400, 6):
+        for kilobytes in range(16 << 10, 400 << 10, 397):
+            limit = kilobytes << 10
             start = weightbridge("--version", preexec_fn=lambda: resource.setrlimit(
-                resource.RLIMIT_AS, (megabytes << 20, megabytes << 20)))
+                resource.RLIMIT_AS, (limit, limit)))
             if start.returncode != 0:  # the system's loader could not even map the libraries
                 continue
-            run = self.limited({resource.RLIMIT_AS: megabytes << 20})
-            with self.subTest(megabytes=megabytes):
+            run = self.limited({resource.RLIMIT_AS: limit})
+            with self.subTest(kilobytes=kilobytes):
                 if run.returncode == 0:
                     self.assert_whole()
                     shutil.rmtree(self.dir / "out")
                 else:
                     self.assert_failed(run, 4, "memory")
                 codes.append(run.returncode)
+            if codes[-6:] == [0] * 6:
+                break
         self.assertEqual(codes[-1], 0)
         self.assertIn(4, codes)
 

@@ -9,11 +9,13 @@
 #include <xxhash.h>
 
 #include <atomic>
+#include <chrono>
 #include <csignal>
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
 #include <functional>
+#include <new>
 #include <thread>
 #include <vector>
 
@@ -21,6 +23,7 @@
 #include "base/error.h"
 #include "base/hash.h"
 #include "base/mapped_file.h"
+#include "base/once.h"
 #include "base/read_guard.h"
 #include "base/threads.h"
 
@@ -232,6 +235,39 @@ TEST(Hashes, LongInputsInPieces) {
     pieces->update(all.subspan(at, std::min(n, all.size() - at)));
   }
   EXPECT_EQ(pieces->hex(), want);
+}
+
+TEST(Once, ItRunsOnceForAllWhoAsk) {
+  Once once;
+  std::atomic<int> runs{0}, early{0};
+  std::vector<std::thread> threads;
+  bool made = false;
+  for (int i = 0; i < 8; ++i) {
+    threads.emplace_back([&] {
+      once.run([&] {
+        ++runs;
+        std::this_thread::sleep_for(std::chrono::milliseconds(20));
+        made = true;
+      });
+      if (!made) ++early;
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(runs, 1);
+  EXPECT_EQ(early, 0);
+}
+
+TEST(Once, WhatEndedInAnExceptionIsTriedAgain) {
+  Once once;
+  int runs = 0;
+  EXPECT_THROW(once.run([&] {
+    ++runs;
+    throw std::bad_alloc();
+  }),
+               std::bad_alloc);
+  once.run([&] { ++runs; });
+  once.run([&] { ++runs; });
+  EXPECT_EQ(runs, 2);
 }
 
 }  // namespace
