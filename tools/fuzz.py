@@ -285,6 +285,8 @@ def main():
         if args.log:
             args.log = args.log.resolve()
     if args.command == "run":
+        if args.seconds < 2:
+            sys.exit(f"--seconds {args.seconds}: a target needs 2 seconds at least to run at all")
         return report(each_target(run_one, args), args)
     if args.command == "replay":
         return report(each_target(replay_one, args), args)
