@@ -74,6 +74,7 @@ void Runner::project(const Layer& l, const float* x, std::size_t n) {
   if (d_.rope > 0 && rope_from_input) {
     products_.add({.w = &l.k_rope, .x = x, .n = n, .y = sized(k_rope_, n * l.k_rope.out())});
   }
+  if (from_latent) products_.next({{&l.q_nope}, {&l.q_rope}});
   products_.run();
 
   if (d_.latent > 0) {
@@ -101,6 +102,7 @@ void Runner::project(const Layer& l, const float* x, std::size_t n) {
     const Matrix& v = l.values();
     products_.add({.w = &v, .x = from, .n = n, .y = sized(values_, n * v.out())});
   }
+  if (!whole) products_.next({{&l.k_nope}, {&l.values()}});
   products_.run();
 }
 
@@ -243,6 +245,7 @@ void Runner::absorbed(const Layer& l, const LayerState& state, std::size_t n) {
   const std::size_t tasks = (d_.heads + kHeadsAtOnce - 1) / kHeadsAtOnce;
   const std::size_t scores = n * kHeadsAtOnce * state.room();
   reserve_heads(scores, std::max(scores, l.values().out()), n * kHeadsAtOnce * d_.latent);
+  products_.next({{&l.o}});
   pool_.run(tasks, [&](std::size_t t, unsigned worker) {
     const std::size_t h0 = t * kHeadsAtOnce, h1 = std::min(h0 + kHeadsAtOnce, d_.heads);
     absorbed_heads(l, state, n, h0, h1, heads_[worker]);
@@ -303,6 +306,8 @@ void Runner::attention(const Layer& l, LayerState& state, const float* x, std::s
     expanded(keys_.data(), values_.data(), state.size, state.size, n);
   }
   products_.add({.w = &l.o, .x = mixed_.data(), .n = n, .y = sized(out_, n * d_.hidden)});
+  const Mlp& known = l.moe ? l.shared : l.dense;
+  products_.next({{&known.up, known.gated ? &known.gate : nullptr}});
   products_.run();
 }
 

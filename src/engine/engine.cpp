@@ -39,7 +39,8 @@ void Runner::set_angles(std::size_t first, std::size_t n) {
   ops::rope_angles_into(weights_.k_rope, first, n, k_angles_);
 }
 
-void Runner::run_block(const Layer& layer, LayerState& state, float* h, std::size_t n) {
+void Runner::run_block(const Layer& layer, LayerState& state, float* h, std::size_t n,
+                       const Layer* then) {
   const std::size_t size = n * d_.hidden;
   auto normed = [&](const Norm& with) -> const float* {
     if (with.n == 0) return h;
@@ -48,7 +49,7 @@ void Runner::run_block(const Layer& layer, LayerState& state, float* h, std::siz
   };
   attention(layer, state, normed(layer.attn_norm), n);
   ops::simd_add_to(h, out_.data(), size);
-  feed_forward(layer, normed(layer.mlp_norm), n);
+  feed_forward(layer, normed(layer.mlp_norm), n, then);
   ops::simd_add_to(h, out_.data(), size);
 }
 
@@ -131,7 +132,8 @@ struct Engine::Impl {
     embed(tokens, first);
     runner.set_angles(first, n);
     for (std::size_t l = 0; l < weights.layers.size(); ++l) {
-      runner.run_block(weights.layers[l], sequence.layers[l], h.data(), n);
+      const Layer* then = l + 1 < weights.layers.size() ? &weights.layers[l + 1] : nullptr;
+      runner.run_block(weights.layers[l], sequence.layers[l], h.data(), n, then);
     }
     if (weights.norm.n > 0) runner.norm(weights.norm, h.data(), h.data(), n);
     fed = n;

@@ -58,7 +58,7 @@ void Runner::gather(const Layer& l, const float* x, std::size_t n) {
 
 // All networks of the layer: the chosen experts' answers into slots_, the shared one's into
 // shared_.
-void Runner::mlps(const Layer& l, const float* x, std::size_t n) {
+void Runner::mlps(const Layer& l, const float* x, std::size_t n, const Layer* then) {
   const std::size_t width = l.experts[0].up.out(), rows = n * l.route.k;
   sized(inner_, rows * width);
   sized(slots_, rows * d_.hidden);
@@ -83,6 +83,7 @@ void Runner::mlps(const Layer& l, const float* x, std::size_t n) {
                    .activated = true,
                    .act = l.shared.act});
   }
+  products_.next({{shared ? &l.shared.down : nullptr}});
   products_.run();
   for (std::size_t e = 0; e < l.experts.size(); ++e) {
     if (first_[e] == first_[e + 1]) continue;
@@ -97,6 +98,7 @@ void Runner::mlps(const Layer& l, const float* x, std::size_t n) {
                    .n = n,
                    .y = sized(shared_, n * d_.hidden)});
   }
+  after_block(then);
   products_.run();
 }
 
@@ -117,12 +119,18 @@ void Runner::sum_experts(const Layer& l, std::size_t n) {
   }
 }
 
-void Runner::feed_forward(const Layer& l, const float* x, std::size_t n) {
+// Says what follows a block's last section.
+void Runner::after_block(const Layer* then) {
+  if (then == nullptr) return products_.next({{&weights_.head}});
+  products_.next({{&then->q_down}, {&then->kv_down}, {&then->k_rope}});
+}
+
+void Runner::feed_forward(const Layer& l, const float* x, std::size_t n, const Layer* then) {
   sized(out_, n * d_.hidden);
   if (l.moe) {
     choose(l, x, n);
     gather(l, x, n);
-    mlps(l, x, n);
+    mlps(l, x, n, then);
     sum_experts(l, n);
     return;
   }
@@ -133,8 +141,10 @@ void Runner::feed_forward(const Layer& l, const float* x, std::size_t n) {
                  .gate = l.dense.gated ? &l.dense.gate : nullptr,
                  .activated = true,
                  .act = l.dense.act});
+  products_.next({{&l.dense.down}});
   products_.run();
   products_.add({.w = &l.dense.down, .x = inner_.data(), .n = n, .y = out_.data()});
+  after_block(then);
   products_.run();
 }
 

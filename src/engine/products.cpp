@@ -9,18 +9,42 @@ namespace wb::engine {
 
 namespace {
 
-// Bytes of rows in a piece: large ones, because every change of place costs the prefetcher some
-// hundred nanoseconds; at least four of a matrix that is worth sharing, so that the threads end
-// together.
-constexpr std::size_t kMostPieceBytes = std::size_t{192} << 10;
-constexpr std::size_t kLeastPieceBytes = std::size_t{32} << 10;
+// Bytes of rows in a piece: small, so that threads end together; a thread takes those of its share
+// one after the other, as one stream.
+constexpr std::size_t kPieceBytes = std::size_t{32} << 10;
 constexpr std::size_t kTileRows = 128;  // of matrices that meet many vectors
+// Of one thread: what fits beside the rest into a second-level cache.
+constexpr std::size_t kMostAhead = std::size_t{384} << 10;
 
-std::size_t rows_per_piece(const Product& job) {
-  if (job.n > kFewVectors) return kTileRows;
-  const std::size_t row = std::max<std::size_t>(1, job.w->packed.row_bytes);
-  const std::size_t bytes = std::clamp(row * job.w->out() / 4, kLeastPieceBytes, kMostPieceBytes);
-  return std::max<std::size_t>(4, bytes / row / 4 * 4);
+// Of one row, with the gate's.
+std::size_t row_bytes(const Matrix& w, const Matrix* gate) {
+  return std::max<std::size_t>(1,
+                               w.packed.row_bytes + (gate != nullptr ? gate->packed.row_bytes : 0));
+}
+
+std::size_t rows_per_piece(const Matrix& w, const Matrix* gate, std::size_t n) {
+  if (n > kFewVectors) return kTileRows;
+  return std::max<std::size_t>(4, kPieceBytes / row_bytes(w, gate) / 4 * 4);
+}
+
+// The part of `count` things that is a worker's own.
+struct Part {
+  std::size_t begin, end;
+};
+Part part_of(std::size_t count, unsigned worker, unsigned workers) {
+  return {count * worker / workers, count * (worker + 1) / workers};
+}
+
+// Rows [begin, end) of w: codes, scales, biases.
+void append_rows(const ops::PackedMatrix& w, std::size_t begin, std::size_t end,
+                 std::vector<Stretch>& to) {
+  // Rows that are taken in another order than they are stored in are few, and not asked for.
+  if (begin >= end || w.rows != nullptr) return;
+  to.push_back({w.row(begin), (end - begin) * w.row_bytes});
+  if (!w.grouped()) return;
+  to.push_back({w.scales + begin * w.scale_bytes, (end - begin) * w.scale_bytes});
+  if (w.biases == nullptr) return;
+  to.push_back({w.biases + begin * w.scale_bytes, (end - begin) * w.scale_bytes});
 }
 
 // Rows [begin, end) as f32 with a stride: where they lie, or unpacked into `tile`.
@@ -50,16 +74,45 @@ std::size_t Products::input(const ops::PackedMatrix& w, const float* x) {
   return used_++;
 }
 
+void Products::next(std::initializer_list<Coming> matrices) {
+  const std::span<std::vector<Stretch>> ahead = pool_.coming();
+  for (unsigned worker = 0; worker < pool_.size(); ++worker) {
+    std::size_t left = kMostAhead;
+    for (const Coming& m : matrices) {
+      if (m.w == nullptr || m.w->out() == 0) continue;
+      const std::size_t rows = rows_per_piece(*m.w, m.gate, 1), out = m.w->out();
+      const std::size_t bytes = rows * row_bytes(*m.w, m.gate);
+      const Part own = part_of((out + rows - 1) / rows, worker, pool_.size());
+      for (std::size_t i = own.begin; i < own.end && left >= bytes; ++i) {
+        const std::size_t first = i * rows, last = std::min((i + 1) * rows, out);
+        append_rows(m.w->packed, first, last, ahead[worker]);
+        if (m.gate != nullptr) append_rows(m.gate->packed, first, last, ahead[worker]);
+        left -= bytes;
+      }
+    }
+  }
+}
+
 void Products::cut() {
   pieces_.clear();
   inputs_.clear();
   gate_inputs_.clear();
   first_input_.clear();
   used_ = 0;
-  for (std::size_t j = 0; j < jobs_.size(); ++j) {
-    const Product& job = jobs_[j];
-    const std::size_t rows = rows_per_piece(job), out = job.w->out();
-    for (std::size_t r = 0; r < out; r += rows) pieces_.push_back({j, r, std::min(r + rows, out)});
+  shares_.clear();
+  for (unsigned worker = 0; worker < pool_.size(); ++worker) {
+    shares_.push_back(pieces_.size());
+    for (std::size_t j = 0; j < jobs_.size(); ++j) {
+      const Product& job = jobs_[j];
+      const std::size_t rows = rows_per_piece(*job.w, job.gate, job.n), out = job.w->out();
+      const Part own = part_of((out + rows - 1) / rows, worker, pool_.size());
+      for (std::size_t i = own.begin; i < own.end; ++i) {
+        pieces_.push_back({j, i * rows, std::min((i + 1) * rows, out)});
+      }
+    }
+  }
+  shares_.push_back(pieces_.size());
+  for (const Product& job : jobs_) {
     first_input_.push_back(inputs_.size());
     if (job.n > kFewVectors) continue;
     for (std::size_t v = 0; v < job.n; ++v) {
@@ -124,21 +177,24 @@ void Products::run() {
   for (std::size_t i = 1; i < scratch_.size(); i += 2) {
     if (scratch_[i].size() < gates) scratch_[i].resize(gates);
   }
-  pool_.run(pieces_.size(), [&](std::size_t i, unsigned worker) {
-    const Piece& piece = pieces_[i];
-    const Product& job = jobs_[piece.job];
-    std::vector<float>& tile = scratch_[2 * worker];
-    std::vector<float>& other = scratch_[2 * worker + 1];
-    if (job.n > kFewVectors) return many(job, piece, tile, other);
-    // What this thread is likely to take next; memory takes its time to begin.
-    if (i + pool_.size() < pieces_.size()) {
-      const Piece& next = pieces_[i + pool_.size()];
-      const Product& then = jobs_[next.job];
-      ops::ask_for(then.w->packed, next.begin);
-      if (then.gate != nullptr) ops::ask_for(then.gate->packed, next.begin);
-    }
-    few(job, piece, other);
-  });
+  pool_.run(
+      pieces_.size(),
+      [&](std::size_t i, unsigned worker) {
+        const Piece& piece = pieces_[i];
+        const Product& job = jobs_[piece.job];
+        std::vector<float>& tile = scratch_[2 * worker];
+        std::vector<float>& other = scratch_[2 * worker + 1];
+        if (job.n > kFewVectors) return many(job, piece, tile, other);
+        // Another matrix comes; memory takes its time to begin.
+        if (i + 1 < pieces_.size() && pieces_[i + 1].job != piece.job) {
+          const Piece& next = pieces_[i + 1];
+          const Product& then = jobs_[next.job];
+          ops::ask_for(then.w->packed, next.begin);
+          if (then.gate != nullptr) ops::ask_for(then.gate->packed, next.begin);
+        }
+        few(job, piece, other);
+      },
+      shares_);
   jobs_.clear();
 }
 

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstddef>
+#include <initializer_list>
 #include <vector>
 
 #include "engine/matrix.h"
@@ -32,6 +33,13 @@ struct Product {
 class Products {
  public:
   explicit Products(Pool& pool);
+  // What will be multiplied after the section that runs next, with few vectors: threads that have
+  // to wait ask memory for it. For the pool's next section, whoever runs it.
+  struct Coming {
+    const Matrix* w;
+    const Matrix* gate = nullptr;
+  };
+  void next(std::initializer_list<Coming> matrices);
   // Collects; run() does all that were added since. x and y must stay until then.
   void add(const Product& product) { jobs_.push_back(product); }
   void run();
@@ -48,7 +56,8 @@ class Products {
 
   Pool& pool_;
   std::vector<Product> jobs_;
-  std::vector<Piece> pieces_;
+  std::vector<Piece> pieces_;        // by worker
+  std::vector<std::size_t> shares_;  // [threads + 1]: where each worker's begin
   // One prepared input for each different (x, order) of the section; buffers are kept.
   struct Prepared {
     const ops::PackedMatrix* like;

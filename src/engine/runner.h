@@ -29,8 +29,10 @@ class Runner {
  public:
   Runner(const Weights& weights, unsigned threads);
 
-  // h[n, hidden] becomes what the layer makes of it; appends n places to `state`.
-  void run_block(const Layer& layer, LayerState& state, float* h, std::size_t n);
+  // h[n, hidden] becomes what the layer makes of it; appends n places to `state`. `then` is the
+  // block that will be run after this one, if it is known.
+  void run_block(const Layer& layer, LayerState& state, float* h, std::size_t n,
+                 const Layer* then = nullptr);
   // The rotations of positions [first, first + n), for the blocks that run next.
   void set_angles(std::size_t first, std::size_t n);
   void norm(const Norm& norm, const float* x, float* y, std::size_t rows) const;
@@ -64,10 +66,11 @@ class Runner {
   void expanded(const float* k, const float* v, std::size_t size, std::size_t room, std::size_t n);
   void expand(const Layer& layer, const LayerState& state);
   // The feed-forward network of x[n, hidden] into out_.
-  void feed_forward(const Layer& layer, const float* x, std::size_t n);
+  void feed_forward(const Layer& layer, const float* x, std::size_t n, const Layer* then);
   void choose(const Layer& layer, const float* x, std::size_t n);
   void gather(const Layer& layer, const float* x, std::size_t n);
-  void mlps(const Layer& layer, const float* x, std::size_t n);
+  void mlps(const Layer& layer, const float* x, std::size_t n, const Layer* then);
+  void after_block(const Layer* then);
   void sum_experts(const Layer& layer, std::size_t n);
 
   const Weights& weights_;

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <set>
 #include <stdexcept>
+#include <utility>
 #include <vector>
 
 namespace wb::engine {
@@ -58,6 +59,56 @@ TEST(Pool, EveryIndexRunsOnceInEverySection) {
       });
       EXPECT_TRUE(std::all_of(times.begin(), times.end(), [](auto& t) { return t == 1; }));
     }
+  }
+}
+
+TEST(Pool, EachWorkerBeginsWithItsOwnShareAndWhoIsDoneHelpsFromBehind) {
+  Pool pool(2);
+  ASSERT_EQ(pool.size(), 2u);
+  using Indices = std::vector<std::size_t>;
+  // Shares, and what worker 0 takes while worker 1 stays with its first index.
+  const std::vector<std::pair<Indices, Indices>> cases = {
+      {{}, {0, 1, 2, 3, 7, 6, 5}},  // equal ones
+      {{0, 3, 8}, {0, 1, 2, 7, 6, 5, 4}},
+      {{0, 8, 8}, {0, 1, 2, 3, 4, 5, 6}},
+      {{0, 0, 8}, {7, 6, 5, 4, 3, 2, 1}}};
+  for (const auto& [shares, expected] : cases) {
+    std::atomic<bool> here[2] = {false, false};
+    std::atomic<std::size_t> done{0};
+    Indices order;
+    pool.run(
+        8,
+        [&, &all = expected](std::size_t i, unsigned worker) {
+          here[worker] = true;
+          while (!here[1 - worker]) std::this_thread::yield();
+          if (worker == 1) {
+            while (done < all.size()) std::this_thread::yield();
+            return;
+          }
+          order.push_back(i);
+          ++done;
+        },
+        shares);
+    EXPECT_EQ(order, expected);
+  }
+}
+
+TEST(Pool, WhatIsAskedForAheadMayBeAnythingAndIsForgottenAfterItsSection) {
+  Pool pool(3);
+  const std::vector<std::byte> some(100'000);
+  for (int turn = 0; turn < 200; ++turn) {
+    for (std::vector<Stretch>& ahead : pool.coming()) {
+      EXPECT_TRUE(ahead.empty());
+      ahead.push_back({some.data(), some.size()});
+      ahead.push_back({nullptr, 100});  // no address of ours
+      ahead.push_back({some.data(), 0});
+    }
+    std::atomic<int> ran{0};
+    pool.run(5, [&](std::size_t, unsigned) { ++ran; });
+    EXPECT_EQ(ran, 5);
+    pool.run(1, [&](std::size_t, unsigned) { ++ran; });  // no section: nobody else is woken
+    EXPECT_EQ(ran, 6);
+    if (turn % 3 == 0) pool.run(4, [&](std::size_t, unsigned) { ++ran; });
   }
 }
 
