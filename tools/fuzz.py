@@ -5,7 +5,7 @@
   fuzz.py replay [TARGET...]    the committed inputs and nothing else
   fuzz.py minimise [TARGET...]  what a run found new goes into the committed inputs, smallest first
   fuzz.py seeds                 the inputs and dictionaries that are made from the repository's files
-  fuzz.py table LOG             writes the log of a run into docs/fuzzing.md, as its table
+  fuzz.py table LOG             writes the log of a run into docs/security.md, as its table
 
 Exit status 1: a finding. Inputs that a run finds stay in build/fuzz/corpus, findings in
 build/fuzz/findings, what the targets said in build/fuzz/said.
@@ -254,7 +254,7 @@ def table(args):
              f"{sum(len(r['findings']) for r in records)} findings.", "",
              "| " + " | ".join(HEAD) + " |", "|---" + "|---:" * (len(HEAD) - 1) + "|"]
     lines += ["| " + " | ".join(row(r)) + " |" for r in records]
-    place = ROOT / "docs/fuzzing.md"
+    place = ROOT / "docs/security.md"
     before, rest = place.read_text().split(BEGIN)
     place.write_text("\n".join([before + BEGIN, *lines, END]) + rest.split(END)[1])
     print("\n".join(lines))
