@@ -77,6 +77,20 @@ int report_current_exception(bool json) {
   }
 }
 
+// CLI11 would say only that a command is missing.
+void require_known_command(const CLI::App& app, int argc, char** argv) {
+  if (argc < 2 || argv[1][0] == '-' || argv[1][0] == '\0') return;
+  std::string known;
+  for (const CLI::App* command : app.get_subcommands({})) {
+    if (command->check_name(argv[1])) return;
+    known += (known.empty() ? "" : ", ") + command->get_name();
+  }
+  throw Error(Code::usage, "there is no such command")
+      .expected("one of " + known)
+      .actual(fmt::format("\"{}\"", argv[1]))
+      .advice("`weightbridge --help` says what each of them does.");
+}
+
 int run(int argc, char** argv) {
   CLI::App app("Carries a PyTorch DeepSeek-style checkpoint to Apple MLX.", "weightbridge");
   app.set_version_flag("--version", "weightbridge " WEIGHTBRIDGE_VERSION,
@@ -97,6 +111,7 @@ int run(int argc, char** argv) {
   add_bench(app, session);
   add_serve(app, session);
   add_recipes(app, session);
+  require_known_command(app, argc, argv);
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& wanted) {  // --help, --version

@@ -37,6 +37,14 @@ class Usage(ProgramTest):
                 self.assertTrue(error["sentence"])
         self.assertEqual(list(self.dir.iterdir()), [])
 
+    def test_a_command_that_is_none_is_named_beside_those_that_are(self):
+        for arguments in (["frobnicate"], ["frobnicate", "verify"], ["help", "convert"]):
+            with self.subTest(arguments):
+                error = self.fail_with(2, "usage", *arguments)
+                self.assertIn("there is no such command: expected one of ", error["sentence"])
+                self.assertIn("convert", error["sentence"])
+                self.assertIn(f'found "{arguments[0]}"', error["sentence"])
+
     def test_unknown_target_lists_the_targets(self):
         error = self.fail_with(2, "target_unknown", "plan", TINY, "--target", "onnx")
         for name in ("auto", "exact", "stock", "shape-match"):
