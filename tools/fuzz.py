@@ -188,12 +188,10 @@ def each_target(work, args):
 def report(records, args):
     print_table(records)
     if args.log:
-        changed = bool(git("status", "--porcelain", "--untracked-files=no"))
-        commit = git("rev-parse", "HEAD") + ("+changes" if changed else "")
         args.log.parent.mkdir(parents=True, exist_ok=True)
         with open(args.log, "w") as f:
             for r in records:
-                f.write(json.dumps({**r, "commit": commit}) + "\n")
+                f.write(json.dumps({**r, "commit": args.commit}) + "\n")
     return 1 if any(r["findings"] for r in records) else 0
 
 
@@ -282,8 +280,10 @@ def main():
         for target in args.targets:
             if target not in TARGETS:
                 sys.exit(f"there is no target {target}; there are {', '.join(TARGETS)}")
-        if args.log:
+        if args.log:  # the commit of what is run, not of what the tree becomes meanwhile
             args.log = args.log.resolve()
+            changed = bool(git("status", "--porcelain", "--untracked-files=no"))
+            args.commit = git("rev-parse", "HEAD") + ("+changes" if changed else "")
     if args.command == "run":
         if args.seconds < 2:
             sys.exit(f"--seconds {args.seconds}: a target needs 2 seconds at least to run at all")

@@ -165,9 +165,10 @@ WeightMap read_weight_map(const MappedFile& file) {
 // `folder`/`name`, or what --consume left of it.
 fs::path shard_named(const fs::path& folder, const std::string& name, const OpenOptions& options) {
   const fs::path shard = folder / name;
-  if (fs::is_regular_file(shard)) return shard;
+  std::error_code ignored;  // of a name that no file can have, such as a very long one
+  if (fs::is_regular_file(shard, ignored)) return shard;
   const fs::path stub = shard.string() + std::string(kConsumedEnd);
-  if (!fs::is_regular_file(stub)) {
+  if (!fs::is_regular_file(stub, ignored)) {
     wrong_index("the index lists " + printable(name) + ", which is not in the folder");
   }
   if (!options.allow_consumed) refuse_consumed(stub);

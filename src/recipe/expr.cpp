@@ -240,18 +240,10 @@ class Parser {
       fail(begin + std::min(run.find(".."), run.size() - 1),
            "a part of the name is missing at '.'");
     }
-    if (run == "true" || run == "false") {
-      ExprPtr out = node(Expr::Kind::boolean, begin);
-      out->boolean = run == "true";
-      return close(std::move(out), begin);
-    }
-    if (run == "and" || run == "or" || run == "not") {
-      fail(begin, "a value is missing before '" + run + "'");
-    }
     std::size_t end = at_;
-    if (peek() != '(') {
+    if (is_word(run) || peek() != '(') {
       at_ = end;
-      return named(begin, run, begin, false);
+      return simple(begin);
     }
     std::size_t dot = run.rfind('.');
     if (dot == std::string::npos) {
@@ -262,9 +254,23 @@ class Parser {
     }
     std::size_t arguments_at = at_;
     at_ = begin + dot;
-    ExprPtr receiver = named(begin, run.substr(0, dot), begin, false);
+    ExprPtr receiver = simple(begin);
     at_ = arguments_at;
     return method(std::move(receiver), begin, run.substr(dot + 1), begin + dot + 1);
+  }
+  static bool is_word(std::string_view run) {
+    return run == "true" || run == "false" || run == "and" || run == "or" || run == "not";
+  }
+  // The run [begin, at_) by itself: a number, a truth or a name. Before '.' and a method as well,
+  // so that a part of an expression is what its text alone would be.
+  ExprPtr simple(std::size_t begin) {
+    if (ExprPtr n = number(begin)) return n;
+    std::string run = text_.substr(begin, at_ - begin);
+    if (!is_word(run)) return named(begin, std::move(run), begin, false);
+    if (run != "true" && run != "false") fail(begin, "a value is missing before '" + run + "'");
+    ExprPtr out = node(Expr::Kind::boolean, begin);
+    out->boolean = run == "true";
+    return close(std::move(out), begin);
   }
   // The run [begin, at_) as a number, with a signed exponent after it if there is one;
   // nullptr when it is a name, such as "0.weight".

@@ -301,6 +301,9 @@ TEST(Folder, TheIndexMustBeTrue) {
   };
   WB_EXPECT_ERROR(with(index(R"("x":"c.safetensors")")), Code::safetensors_index,
                   "lists c.safetensors, which is not in the folder");
+  // Longer than any file's name may be: the system refuses to look for it.
+  WB_EXPECT_ERROR(with(index(R"("x":")" + std::string(300, 'n') + R"(.safetensors")")),
+                  Code::safetensors_index, "nnn..., which is not in the folder");
   const Error nowhere = with(index(R"("x":"a.safetensors","z":"a.safetensors")"));
   WB_EXPECT_ERROR(nowhere, Code::safetensors_index, "in a file that lacks it");
   EXPECT_EQ(nowhere.tensor(), "z");

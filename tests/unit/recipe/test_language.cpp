@@ -371,6 +371,31 @@ TEST_F(Language, BytesOfPartialElementsAreNotCompared) {
   EXPECT_EQ(error("same(p, q)").code(), Code::dtype_unsupported);
 }
 
+// Before a method as anywhere else: "0" is a number, "0.weight" a name.
+TEST(Parsing, AMethodsReceiverIsWhatItsTextAloneIs) {
+  const std::vector<std::pair<std::string, Expr::Kind>> cases = {
+      {"0.f(1)", Expr::Kind::integer},    {"0.5.f(1)", Expr::Kind::real},
+      {"true.f(1)", Expr::Kind::boolean}, {"0.weight.f(1)", Expr::Kind::name},
+      {"'0'.f(1)", Expr::Kind::name},     {"a.b.f(1)", Expr::Kind::name}};
+  for (const auto& [text, kind] : cases) {
+    SCOPED_TRACE(text);
+    std::vector<RecipeMistake> mistakes;
+    const ExprPtr call = parse_expr(as_document(text), mistakes);
+    ASSERT_NE(call, nullptr);
+    ASSERT_EQ(call->kind, Expr::Kind::method);
+    EXPECT_EQ(call->name, "f");
+    EXPECT_EQ(call->args[0]->kind, kind);
+    const ExprPtr alone = parse_expr(as_document(call->args[0]->text), mistakes);
+    ASSERT_NE(alone, nullptr);
+    EXPECT_EQ(alone->kind, kind);
+  }
+  for (const std::string text : {"and.f(1)", "0.f(1)(2)", "1 + not.f(1)"}) {
+    std::vector<RecipeMistake> mistakes;
+    EXPECT_EQ(parse_expr(as_document(text), mistakes), nullptr) << text;
+    EXPECT_FALSE(mistakes.empty());
+  }
+}
+
 TEST(PatternTest, CapturesAtAnyPlaceOfAName) {
   std::optional<Pattern::Problem> problem;
   Pattern p = Pattern::parse("h.{l}.fc{e}.w_{e}", false, problem);
