@@ -31,9 +31,10 @@ PARTS = {
     "quant": (["src/quant/quantize.cpp", "src/quant/plain.cpp", "src/quant/format.cpp",
                "src/quant/format.h", "src/quant/groups.h", "src/quant/minifloat.h",
                "src/quant/affine-inl.h", "src/quant/floats-inl.h"], "quant_tests"),
-    "pickle": (["src/checkpoint/unpickler.cpp", "src/checkpoint/pickle_calls.cpp",
-                "src/checkpoint/pickle_globals.cpp", "src/checkpoint/torch_objects.cpp",
-                "src/checkpoint/flatten.cpp"], "checkpoint_tests"),
+    "pickle": (["src/checkpoint/unpickler.cpp", "src/checkpoint/pickle_opcodes.cpp",
+                "src/checkpoint/pickle_calls.cpp", "src/checkpoint/pickle_globals.cpp",
+                "src/checkpoint/torch_objects.cpp", "src/checkpoint/flatten.cpp"],
+               "checkpoint_tests"),
 }
 SWAPS = {
     "compare": {"<": "<=", "<=": "<", ">": ">=", ">=": ">", "==": "!=", "!=": "=="},

@@ -1,5 +1,6 @@
-// The state of one unpickling, shared by its two halves: unpickler.cpp reads the
-// opcodes, pickle_calls.cpp says what calls, states and persistent ids make.
+// The state of one unpickling, shared by its three parts: unpickler.cpp has input, stack and
+// memo, pickle_opcodes.cpp says what each opcode does, pickle_calls.cpp what calls, states and
+// persistent ids make.
 #pragma once
 
 #include <cstdint>
@@ -18,7 +19,7 @@ class PickleMachine {
   Pickle run();
 
  private:
-  // --- opcodes (unpickler.cpp); each returns false for an opcode of another family ---
+  // --- opcodes (pickle_opcodes.cpp); each returns false for an opcode of another family ---
   bool literal(unsigned opcode);
   bool text_or_bytes(unsigned opcode);
   bool container(unsigned opcode);
