@@ -1,21 +1,15 @@
-// Scheduling of tiles, hashes, checks and writeback; see executor.h.
+// Tiles, hashes, checks and writeback: the threads that make them and tell of them; see executor.h.
+// Which of them comes next is in executor_order.cpp.
 #include "convert/executor.h"
 
 #include <algorithm>
 #include <atomic>
 #include <bit>
-#include <chrono>
-#include <condition_variable>
-#include <exception>
-#include <mutex>
-#include <optional>
 
 #include "base/error.h"
-#include "base/hash.h"
 #include "base/read_guard.h"
 #include "base/threads.h"
-#include "convert/movement.h"
-#include "convert/together.h"
+#include "convert/executor_impl.h"
 
 namespace wb {
 
@@ -26,94 +20,8 @@ static_assert(std::atomic<bool>::is_always_lock_free);  // signal handlers set i
 
 constexpr std::uint64_t kMaxTile = 1 << 20;
 constexpr std::uint64_t kTileBudget = 32 << 20;  // of all threads together
-constexpr std::uint64_t kHashStep = 8 << 20;     // a source is hashed in steps of this size
-constexpr std::uint64_t kHashWorth = 4 << 20;    // output bytes that are worth taking up its hash
-constexpr std::uint64_t kWritebackStep = 16 << 20;
 
-// A file that is hashed front to back, by one thread at a time.
-struct HashStream {
-  std::span<const std::byte> bytes;
-  std::unique_ptr<Hasher> xxh3 = make_xxh3_128(), sha256;
-  std::uint64_t done = 0;
-  bool busy = false;
-
-  void update(std::uint64_t end) {
-    auto part = bytes.subspan(done, end - done);
-    xxh3->update(part);
-    if (sha256) sha256->update(part);
-  }
-  Fingerprint result() const { return {xxh3->hex(), sha256 ? sha256->hex() : std::string()}; }
-};
-
-struct Output {
-  const TensorFile* layout = nullptr;
-  std::unique_ptr<OutputFile> file;  // from its first tile until it is done
-  std::vector<TileSource> readers;   // of layout->tensors
-  Together together;                 // tensors of this file that are made in one go
-  HashStream hash;
-  std::vector<std::uint32_t> tile_waits;  // tasks that still have to write into each tile
-  std::uint64_t written = 0;              // the front: all bytes before it are written
-  bool over = false;                      // told, or not to be written here
-};
-
-struct Task {
-  enum Kind { tile, hash_output, hash_source, check } kind;
-  std::size_t index;         // file, stream or check
-  std::uint64_t begin, end;  // bytes
-};
-
-class Executor {
- public:
-  Executor(const ConvertJob& job, const FolderLayout& layout, Execution& execution);
-  void run();
-
- private:
-  void work();
-  // The thread behind the others: see follow().
-  struct Step {
-    enum Kind { writeback, file, source, end } kind;
-    std::size_t index = 0;
-    std::uint64_t begin = 0, end_of = 0;
-  };
-  void follow();
-  Step next_step();
-  std::optional<Step> step_ready();
-  void begin_file(Output& output, std::size_t index);
-  std::optional<Task> take();
-  std::optional<Task> choose();
-  std::optional<Task> choose_tile();
-  std::optional<Task> choose_output_hash(std::uint64_t worth);
-  std::optional<Task> choose_source_hash();
-  bool sources_behind() const;
-  void execute(const Task& task, std::vector<std::byte>& buffer);
-  void finish(const Task& task);
-  void write_tile(const Output& output, std::uint64_t begin, std::uint64_t end,
-                  std::vector<std::byte>& buffer) const;
-  void report(std::unique_lock<std::mutex>& lock, bool last);
-  void fail(std::exception_ptr failure);
-  bool finished() const;
-
-  const ConvertJob& job_;
-  Execution& execution_;
-  unsigned threads_;
-  std::uint64_t tile_size_;
-  std::vector<Output> outputs_;
-  std::vector<HashStream> sources_;
-
-  std::mutex mutex_;  // guards what follows, and the counters of streams and outputs
-  std::condition_variable changed_;
-  std::size_t tile_file_ = 0;  // next tile to hand out
-  std::uint64_t tile_offset_ = 0;
-  std::size_t next_check_ = 0;
-  std::size_t running_ = 0, writing_ = 0, hashing_sources_ = 0;
-  std::exception_ptr failure_;
-  std::uint64_t tensor_bytes_done_ = 0, tensor_bytes_ = 0;
-  std::vector<bool> source_over_;
-  std::size_t follow_file_ = 0;  // follow(): the file whose way to disk it sees to
-  std::uint64_t follow_begun_ = 0;
-  bool reporting_ = false;
-  std::chrono::steady_clock::time_point last_report_{};
-};
+}  // namespace
 
 Executor::Executor(const ConvertJob& job, const FolderLayout& layout, Execution& execution)
     : job_(job),
@@ -196,73 +104,8 @@ void Executor::write_tile(const Output& output, std::uint64_t begin, std::uint64
   flush(end);
 }
 
-std::optional<Task> Executor::choose_tile() {
-  while (tile_file_ < outputs_.size() && outputs_[tile_file_].over) ++tile_file_;
-  if (tile_file_ == outputs_.size()) return std::nullopt;
-  if (tile_offset_ == 0) begin_file(outputs_[tile_file_], tile_file_);
-  std::uint64_t size = outputs_[tile_file_].layout->bytes;
-  Task task{Task::tile, tile_file_, tile_offset_, std::min(size, tile_offset_ + tile_size_)};
-  tile_offset_ = task.end;
-  if (tile_offset_ == size) ++tile_file_, tile_offset_ = 0;
-  return task;
-}
-
-std::optional<Task> Executor::choose_output_hash(std::uint64_t worth) {
-  for (std::size_t i = 0; i < outputs_.size(); ++i) {
-    const Output& output = outputs_[i];
-    std::uint64_t ready = output.written - output.hash.done;
-    if (output.hash.busy || ready == 0) continue;
-    if (ready >= worth || output.written == output.layout->bytes) {
-      return Task{Task::hash_output, i, output.hash.done, output.written};
-    }
-  }
-  return std::nullopt;
-}
-
-// Whether the sources' hashes are behind the writing: a source goes only when both are through.
-bool Executor::sources_behind() const {
-  double hashed = 0, all = 0;
-  for (const HashStream& stream : sources_) {
-    hashed += static_cast<double>(stream.done);
-    all += static_cast<double>(stream.bytes.size());
-  }
-  return hashed * static_cast<double>(tensor_bytes_) <
-         all * static_cast<double>(tensor_bytes_done_);
-}
-
-std::optional<Task> Executor::choose_source_hash() {
-  // Half of the threads at most, so that a model in many files does not wait for its hashes.
-  if (hashing_sources_ >= std::max(1u, threads_ / 2)) return std::nullopt;
-  for (std::size_t i = 0; i < sources_.size(); ++i) {
-    const HashStream& stream = sources_[i];
-    if (stream.busy || stream.done == stream.bytes.size()) continue;
-    std::uint64_t end = std::min<std::uint64_t>(stream.bytes.size(), stream.done + kHashStep);
-    return Task{Task::hash_source, i, stream.done, end};
-  }
-  return std::nullopt;
-}
-
-// The order that keeps two cores busy to the end: somebody writes; the others follow
-// with the hashes, which are sequential and so must not be left for last, then with
-// the checks; when those are through, everybody writes. Writers of one file wait for
-// each other in the kernel, so a second one is no help while there is other work.
-std::optional<Task> Executor::choose() {
-  std::optional<Task> task;
-  // A single thread must not leave for last what says that a file is done.
-  if (threads_ == 1) task = choose_output_hash(kHashWorth);
-  if (!task && job_.consume && sources_behind()) task = choose_source_hash();
-  if (!task && writing_ == 0) task = choose_tile();
-  if (!task) task = choose_output_hash(kHashWorth);
-  if (!task) task = choose_source_hash();
-  while (next_check_ < job_.checks.size() && execution_.skip_checks.at(next_check_)) ++next_check_;
-  if (!task && next_check_ < job_.checks.size()) task = Task{Task::check, next_check_++, 0, 0};
-  if (!task) task = choose_tile();
-  if (!task) task = choose_output_hash(1);
-  return task;
-}
-
 // Waits for something to do; nothing when all is done or has failed.
-std::optional<Task> Executor::take() {
+std::optional<Executor::Task> Executor::take() {
   std::unique_lock lock(mutex_);
   for (;;) {
     if (failure_) return std::nullopt;
@@ -368,38 +211,6 @@ void Executor::work() {
   }
 }
 
-// What the following thread can do now, under the lock; nothing while it must wait.
-std::optional<Executor::Step> Executor::step_ready() {
-  if (failure_) return Step{Step::end};
-  bool waiting = false;
-  for (std::size_t i = 0; i < sources_.size(); ++i) {
-    if (source_over_[i]) continue;
-    waiting = true;
-    if (sources_[i].done < sources_[i].bytes.size() || sources_[i].busy) continue;
-    source_over_[i] = true;
-    return Step{Step::source, i};
-  }
-  while (follow_file_ < outputs_.size() && outputs_[follow_file_].over) {
-    ++follow_file_;
-    follow_begun_ = 0;
-  }
-  if (follow_file_ == outputs_.size()) {
-    return waiting ? std::nullopt : std::optional(Step{Step::end});
-  }
-  Output& output = outputs_[follow_file_];
-  const std::uint64_t size = output.layout->bytes;
-  if (output.file && output.hash.done == size) {
-    output.over = true;
-    return Step{Step::file, follow_file_};
-  }
-  const bool due = output.written == size ? follow_begun_ < size
-                                          : output.written >= follow_begun_ + kWritebackStep;
-  if (!job_.sync || !due) return std::nullopt;
-  Step step{Step::writeback, follow_file_, follow_begun_, output.written};
-  follow_begun_ = output.written;
-  return step;
-}
-
 Executor::Step Executor::next_step() {
   std::unique_lock lock(mutex_);
   for (;;) {
@@ -464,8 +275,6 @@ void Executor::run() {
   std::unique_lock lock(mutex_);
   report(lock, true);
 }
-
-}  // namespace
 
 void request_interrupt() noexcept { interrupted = true; }
 void clear_interrupt() noexcept { interrupted = false; }
