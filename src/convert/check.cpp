@@ -11,13 +11,13 @@
 #include "base/hash.h"
 #include "base/json.h"
 #include "base/mapped_file.h"
+#include "convert/small_files.h"
 
 namespace wb {
 
 namespace {
 
 namespace fs = std::filesystem;
-constexpr const char* kManifest = "weightbridge.json";
 constexpr const char* kDownloads = ".cache/huggingface/download";
 constexpr std::string_view kDownloadEnd = ".metadata";
 

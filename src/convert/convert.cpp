@@ -1,8 +1,8 @@
-// From a lowered model to a folder: the order of things; see convert.h.
+// From a lowered model to a folder: the order of things; see convert.h. What stands beside the
+// tensor files is in small_files.cpp.
 #include "convert/convert.h"
 
 #include <algorithm>
-#include <cstring>
 #include <filesystem>
 #include <map>
 #include <optional>
@@ -17,80 +17,11 @@
 #include "convert/folder.h"
 #include "convert/journal.h"
 #include "convert/layout.h"
+#include "convert/small_files.h"
 
 namespace wb {
 
 namespace {
-
-constexpr const char* kManifest = "weightbridge.json";
-
-std::string basename_of(const std::string& path) {
-  std::size_t slash = path.rfind('/');
-  return slash == std::string::npos ? path : path.substr(slash + 1);
-}
-
-// A source's name, whatever --consume has made of its file.
-std::string source_name(const MappedFile& source) {
-  std::string name = basename_of(source.path());
-  if (name.ends_with(kConsumedEnd)) name.resize(name.size() - kConsumedEnd.size());
-  return name;
-}
-
-std::span<const std::byte> bytes_of(const std::string& text) {
-  return std::as_bytes(std::span(text.data(), text.size()));
-}
-
-// A small file's content, wherever it comes from.
-struct SmallFile {
-  std::string name;
-  std::shared_ptr<const MappedFile> source;  // or
-  std::string text;
-  std::span<const std::byte> bytes() const { return source ? source->bytes() : bytes_of(text); }
-};
-
-void check_name(const std::string& name, std::set<std::string>& names) {
-  bool plain = !name.empty() && name != "." && name != ".." &&
-               name.find_first_of(std::string_view("/\\\0", 3)) == std::string::npos;
-  // Names that differ by case only are one file on most Macs, where the folder is going.
-  std::string folded = name;
-  for (char& c : folded) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
-  if (!plain || !names.insert(folded).second) {
-    throw Error(Code::file_write, plain ? "two files of the folder have one name"
-                                        : "is no name for a file of the folder")
-        .file(name)
-        .advice("Give plain file names, each once whatever its case.");
-  }
-}
-
-std::vector<SmallFile> small_files(const ConvertJob& job, const FolderLayout& layout) {
-  std::vector<SmallFile> files;
-  files.push_back({"config.json", nullptr, job.model->config.dump(4) + "\n"});
-  files.push_back({"model.safetensors.index.json", nullptr, layout.index});
-  for (const ExtraFile& extra : job.files) {
-    if (extra.source.empty()) {
-      files.push_back({extra.name, nullptr, extra.content});
-    } else {
-      files.push_back({extra.name, MappedFile::open(extra.source), ""});
-    }
-  }
-  std::set<std::string> names{kManifest};
-  for (const TensorFile& file : layout.files) check_name(file.name, names);
-  for (const SmallFile& file : files) check_name(file.name, names);
-  return files;
-}
-
-nlohmann::ordered_json record(const std::string& name, std::uint64_t bytes,
-                              const Fingerprint& print) {
-  nlohmann::ordered_json json{{"name", name}, {"bytes", bytes}, {"xxh3_128", print.xxh3_128}};
-  if (!print.sha256.empty()) json["sha256"] = print.sha256;
-  return json;
-}
-
-std::unique_ptr<OutputFile> write_small(const std::string& path, std::span<const std::byte> bytes) {
-  auto file = std::make_unique<OutputFile>(path, bytes.size());
-  file->write(0, bytes);
-  return file;
-}
 
 // Fingerprints of what is done: by layout file and by source, empty where it is not.
 struct Done {
@@ -99,22 +30,6 @@ struct Done {
   Done(std::size_t file_count, std::size_t source_count)
       : files(file_count), sources(source_count), consumed(source_count) {}
 };
-
-std::string manifest_text(const ConvertJob& job, const Done& done,
-                          const std::vector<WrittenFile>& files) {
-  nlohmann::ordered_json manifest = job.manifest;
-  manifest["source"] = nlohmann::ordered_json::array();
-  for (std::size_t i = 0; i < job.sources.size(); ++i) {
-    const MappedFile& source = *job.sources[i];
-    manifest["source"].push_back(record(source_name(source), source.size(), done.sources[i]));
-  }
-  manifest["files"] = nlohmann::ordered_json::array();
-  for (const WrittenFile& file : files) {
-    manifest["files"].push_back(record(file.name, file.bytes, {file.xxh3_128, file.sha256}));
-  }
-  // A source's file name may be any bytes; it must not make a manifest impossible.
-  return manifest.dump(4, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
-}
 
 // Everything that the bytes of the tensor files depend on, but for the sources' own bytes, whose
 // names and sizes stand for them. Two runs with the same one write the same folder.
@@ -129,7 +44,7 @@ std::string job_id(const ConvertJob& job, const FolderLayout& layout) {
     for (const PlacedTensor& placed : file.tensors) add(placed.tensor->tensor.describe());
   }
   for (const auto& source : job.sources) {
-    add(source_name(*source));
+    add(recorded_name(*source));
     add(std::to_string(source->size()));
   }
   add(job.model->config.dump());
@@ -236,7 +151,7 @@ void Conversion::believe(const std::vector<JournalRecord>& records) {
       if (layout_.files[f].name == r.name && whole) done_.files[f] = r.print;
     }
     for (std::size_t s = 0; r.kind != JournalRecord::file && s < job_.sources.size(); ++s) {
-      if (source_name(*job_.sources[s]) != r.name || job_.sources[s]->size() != r.bytes) continue;
+      if (recorded_name(*job_.sources[s]) != r.name || job_.sources[s]->size() != r.bytes) continue;
       // A source that is still there is read anyway; its fingerprint of then is not needed.
       if (r.kind == JournalRecord::consumed) {
         done_.sources[s] = r.print;
@@ -331,7 +246,7 @@ void Conversion::consume_if_due(std::size_t source) {
 void Conversion::consume(std::size_t source) {
   const MappedFile& file = *job_.sources[source];
   file.require_unchanged();
-  journal_->add({JournalRecord::consumed, source_name(file), file.size(), done_.sources[source]});
+  journal_->add({JournalRecord::consumed, recorded_name(file), file.size(), done_.sources[source]});
   done_.consumed[source] = true;
   leave_header(file.path());
 }
@@ -363,7 +278,7 @@ std::vector<std::string> Conversion::drop_consumed() const {
                       !feeds_any_.empty() && feeds_any_[s];
     if (!done_.consumed[s] && !last) continue;
     remove_consumed(job_.sources[s]->path());
-    names.push_back(source_name(*job_.sources[s]));
+    names.push_back(recorded_name(*job_.sources[s]));
   }
   return names;
 }
@@ -406,7 +321,7 @@ ConvertResult Conversion::finish() {
   std::sort(result.files.begin(), result.files.end(),
             [](const WrittenFile& a, const WrittenFile& b) { return a.name < b.name; });
   require_sources_unchanged();
-  const std::string manifest = manifest_text(job_, done_, result.files);
+  const std::string manifest = manifest_text(job_, done_.sources, result.files);
   std::error_code ignored;
   std::filesystem::remove(path_of(kManifest), ignored);
   auto written = write_small(path_of(kManifest), bytes_of(manifest));
