@@ -1,5 +1,5 @@
 // Every function and method of the expression language as one table: what the
-// checker holds calls against and docs/recipes.md lists. What each does is in eval.cpp.
+// checker holds calls against and docs/recipes.md lists. What each does is in eval*.cpp.
 #pragma once
 
 #include <string_view>
