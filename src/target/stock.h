@@ -19,12 +19,14 @@ struct StockRow {
   std::string_view means;
 };
 const std::vector<StockRow>& stock_rows();
+std::vector<Capability> stock_natives();  // of every row
 // The losses of the table in docs/mappings.md that remain with the stock class.
 const std::vector<LossRow>& stock_losses();
 
 // What deepseek_v2 computes as it is: it is written instead of deepseek_v3 when all of it holds
 // and some row of deepseek_v3 does not. (mlx-swift-lm does not have it.)
 const std::vector<Capability>& stock_v2_capabilities();
+bool is_stock_v2(const ModelSpec& spec);
 // Makes the config of deepseek_v3 one of deepseek_v2.
 void to_v2_config(const ModelSpec& spec, nlohmann::ordered_json& config);
 

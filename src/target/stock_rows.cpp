@@ -335,6 +335,12 @@ const std::vector<StockRow>& stock_rows() {
   return rows;
 }
 
+std::vector<Capability> stock_natives() {
+  std::vector<Capability> rows;
+  for (const StockRow& row : stock_rows()) rows.push_back(row.native);
+  return rows;
+}
+
 const std::vector<LossRow>& stock_losses() {
   static const std::vector<LossRow> rows = {
       {1,

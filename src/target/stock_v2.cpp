@@ -48,6 +48,11 @@ const std::vector<Capability>& stock_v2_capabilities() {
   return rows;
 }
 
+bool is_stock_v2(const ModelSpec& spec) {
+  return !differences(spec, stock_natives()).empty() &&
+         differences(spec, stock_v2_capabilities()).empty();
+}
+
 void to_v2_config(const ModelSpec& spec, nlohmann::ordered_json& config) {
   const bool groups = spec.router.n_group > 1;
   config["model_type"] = "deepseek_v2";
