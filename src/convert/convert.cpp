@@ -1,35 +1,19 @@
 // From a lowered model to a folder: the order of things; see convert.h. What stands beside the
-// tensor files is in small_files.cpp.
+// tensor files is in small_files.cpp, what becomes of used sources in convert_consume.cpp.
 #include "convert/convert.h"
 
 #include <algorithm>
 #include <filesystem>
-#include <map>
-#include <optional>
-#include <set>
 
 #include "base/checked.h"
 #include "base/error.h"
 #include "base/hash.h"
 #include "base/read_guard.h"
-#include "convert/consume.h"
-#include "convert/executor.h"
-#include "convert/folder.h"
-#include "convert/journal.h"
-#include "convert/layout.h"
-#include "convert/small_files.h"
+#include "convert/conversion.h"
 
 namespace wb {
 
 namespace {
-
-// Fingerprints of what is done: by layout file and by source, empty where it is not.
-struct Done {
-  std::vector<Fingerprint> files, sources;
-  std::vector<bool> consumed;  // by source
-  Done(std::size_t file_count, std::size_t source_count)
-      : files(file_count), sources(source_count), consumed(source_count) {}
-};
 
 // Everything that the bytes of the tensor files depend on, but for the sources' own bytes, whose
 // names and sizes stand for them. Two runs with the same one write the same folder.
@@ -62,58 +46,21 @@ std::vector<std::string> paths_read(const ConvertJob& job) {
   return paths;
 }
 
-// One conversion: what convert() does, step by step.
-class Conversion {
- public:
-  explicit Conversion(const ConvertJob& job)
-      : job_(job),
-        keep_(job.resume || job.consume || job.ranks.size > 1),
-        layout_(lay_out(*job.model, job.shard_size)),
-        small_(small_files(job, layout_)),
-        id_(job_id(job, layout_)),
-        done_(layout_.files.size(), job.sources.size()) {
-    if (job.consume && job.ranks.size > 1) {
-      throw Error(Code::usage, "one process alone may consume the source")
-          .actual(std::to_string(job.ranks.size) + " ranks")
-          .advice("Convert without --consume, or without mpirun.");
-    }
-  }
-  ConvertResult run();
+}  // namespace
 
- private:
-  bool first() const { return job_.ranks.rank == 0; }
-  std::vector<std::string> gather(const std::string& text) const {
-    return job_.ranks.gather ? job_.ranks.gather(text) : std::vector<std::string>{text};
+Conversion::Conversion(const ConvertJob& job)
+    : job_(job),
+      keep_(job.resume || job.consume || job.ranks.size > 1),
+      layout_(lay_out(*job.model, job.shard_size)),
+      small_(small_files(job, layout_)),
+      id_(job_id(job, layout_)),
+      done_(layout_.files.size(), job.sources.size()) {
+  if (job.consume && job.ranks.size > 1) {
+    throw Error(Code::usage, "one process alone may consume the source")
+        .actual(std::to_string(job.ranks.size) + " ranks")
+        .advice("Convert without --consume, or without mpirun.");
   }
-  std::string path_of(const std::string& name) const { return path_ + "/" + name; }
-  void open_folder();
-  void believe(const std::vector<JournalRecord>& records);
-  bool is_whole(const JournalRecord& record) const;
-  void require_space(const PartialFolder& folder) const;
-  void write_small_files(Execution& execution) const;
-  void share_out(Execution& execution) const;
-  void exchange();
-  void find_feeders();
-  void consume_if_due(std::size_t source);
-  void consume(std::size_t source);
-  std::vector<std::string> drop_consumed() const;
-  void require_sources_unchanged() const;
-  void finish_consuming() const;
-  ConvertResult finish();
-
-  const ConvertJob& job_;
-  const bool keep_;
-  const FolderLayout layout_;
-  const std::vector<SmallFile> small_;
-  const std::string id_;
-  std::optional<PartialFolder> folder_;  // of rank 0
-  std::string path_;
-  std::optional<Journal> journal_;
-  Done done_;
-  std::size_t resumed_ = 0;
-  std::vector<std::set<std::size_t>> feeds_;  // by source: layout files that are not written yet
-  std::vector<bool> feeds_any_;
-};
+}
 
 void Conversion::open_folder() {
   if (first()) {
@@ -207,50 +154,6 @@ void Conversion::share_out(Execution& execution) const {
   }
 }
 
-// Which layout files each source feeds, of those that are still to be written.
-void Conversion::find_feeders() {
-  std::map<const MappedFile*, std::size_t> index;
-  for (std::size_t s = 0; s < job_.sources.size(); ++s) index[job_.sources[s].get()] = s;
-  feeds_.resize(job_.sources.size());
-  feeds_any_.resize(job_.sources.size());
-  for (std::size_t f = 0; f < layout_.files.size(); ++f) {
-    for (const PlacedTensor& placed : layout_.files[f].tensors) {
-      for (const MappedFile* file : files_read(placed.tensor->tensor)) {
-        const auto source = index.find(file);
-        if (source == index.end()) continue;
-        feeds_any_[source->second] = true;
-        if (!done_.files[f].xxh3_128.empty()) continue;
-        if (done_.consumed[source->second]) {
-          throw Error(Code::source_consumed,
-                      "its data was deleted after use, and a file made of it is not what was "
-                      "written then")
-              .file(job_.sources[source->second]->path())
-              .tensor(placed.tensor->name)
-              .advice("The unfinished folder was changed. Fetch the source file again.");
-        }
-        feeds_[source->second].insert(f);
-      }
-    }
-  }
-}
-
-void Conversion::consume_if_due(std::size_t source) {
-  if (!job_.consume || job_.consumable.at(source) != ConvertJob::Consume::when_used ||
-      !feeds_any_[source] || !feeds_[source].empty() || done_.consumed[source])
-    return;
-  if (!done_.sources[source].xxh3_128.empty()) consume(source);
-}
-
-// First the journal says so, then the file gives way to its header: whatever happens in between,
-// a later run finds either the data or the record that they are no longer needed.
-void Conversion::consume(std::size_t source) {
-  const MappedFile& file = *job_.sources[source];
-  file.require_unchanged();
-  journal_->add({JournalRecord::consumed, recorded_name(file), file.size(), done_.sources[source]});
-  done_.consumed[source] = true;
-  leave_header(file.path());
-}
-
 // The last word before the folder appears: what was read is what the fingerprints are of.
 void Conversion::require_sources_unchanged() const {
   require_readable();
@@ -260,27 +163,6 @@ void Conversion::require_sources_unchanged() const {
   for (const SmallFile& file : small_) {
     if (file.source) file.source->require_unchanged();
   }
-}
-
-// A run that was cut off after its journal said that a file goes, and before it went.
-void Conversion::finish_consuming() const {
-  for (std::size_t s = 0; job_.consume && s < job_.sources.size(); ++s) {
-    const std::string& path = job_.sources[s]->path();
-    if (done_.consumed[s] && !path.ends_with(kConsumedEnd)) leave_header(path);
-  }
-}
-
-// What is left of consumed sources once the folder is there; returns their names.
-std::vector<std::string> Conversion::drop_consumed() const {
-  std::vector<std::string> names;
-  for (std::size_t s = 0; s < job_.sources.size(); ++s) {
-    const bool last = job_.consume && job_.consumable.at(s) != ConvertJob::Consume::never &&
-                      !feeds_any_.empty() && feeds_any_[s];
-    if (!done_.consumed[s] && !last) continue;
-    remove_consumed(job_.sources[s]->path());
-    names.push_back(recorded_name(*job_.sources[s]));
-  }
-  return names;
 }
 
 // Every rank's fingerprints to every other, through text.
@@ -371,8 +253,6 @@ ConvertResult Conversion::run() {
   gather("");  // nobody leaves before the folder is there
   return result;
 }
-
-}  // namespace
 
 std::vector<unsigned> split_over_ranks(const std::vector<std::uint64_t>& bytes, unsigned ranks) {
   WB_CHECK(ranks > 0);
