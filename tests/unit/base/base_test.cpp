@@ -14,7 +14,6 @@
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
-#include <functional>
 #include <new>
 #include <thread>
 #include <vector>
@@ -26,6 +25,7 @@
 #include "base/once.h"
 #include "base/read_guard.h"
 #include "base/threads.h"
+#include "unit/error_of.h"
 
 namespace wb {
 namespace {
@@ -96,16 +96,6 @@ TEST(MappedFiles, ANamedPipeIsRefusedAtOnce) {
     EXPECT_THAT(e.sentence(), testing::HasSubstr("is not a regular file"));
   }
   std::remove(path.c_str());
-}
-
-Error error_of(const std::function<void()>& body) {
-  try {
-    body();
-  } catch (const Error& e) {
-    return e;
-  }
-  ADD_FAILURE() << "nothing was thrown";
-  return Error(Code::usage, "");
 }
 
 // On every thread: the pages that are gone read as zeros, and the loss is told from then on.

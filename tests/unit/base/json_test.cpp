@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "base/error.h"
+#include "unit/error_of.h"
 
 namespace wb {
 namespace {
@@ -13,15 +14,11 @@ using nlohmann::json;
 using testing::HasSubstr;
 
 Error error_of(const std::string& text, const JsonLimits& limits = {}) {
-  try {
-    parse_json(text, "some/config.json", "Do this.", limits);
-  } catch (const Error& error) {
-    EXPECT_EQ(error.file(), "some/config.json");
-    EXPECT_EQ(error.advice(), "Do this.");
-    return error;
-  }
-  ADD_FAILURE() << "no error for " << text.substr(0, 40);
-  return Error(Code::usage, "none");
+  Error error = wb::error_of([&] { parse_json(text, "some/config.json", "Do this.", limits); },
+                             text.substr(0, 40));
+  EXPECT_EQ(error.file(), "some/config.json");
+  EXPECT_EQ(error.advice(), "Do this.");
+  return error;
 }
 
 TEST(Json, IsWhatTheLibraryReads) {

@@ -14,6 +14,7 @@
 
 #include "base/error.h"
 #include "checkpoint/checkpoint.h"
+#include "unit/error_of.h"
 
 namespace wb::test {
 

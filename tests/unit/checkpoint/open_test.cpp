@@ -46,16 +46,8 @@ TEST(Open, UnknownFilesAreDescribed) {
 TEST(Open, AFolderWithOnePyTorchFile) {
   const TempFolder folder;
   folder.write("README.md", "text");
-  WB_EXPECT_ERROR(
-      [&] {
-        try {
-          open_checkpoint(folder.path());
-        } catch (const Error& error) {
-          return error;
-        }
-        return Error(Code::usage, "accepted");
-      }(),
-      Code::format_unknown, "found none");
+  WB_EXPECT_ERROR(wb::error_of([&] { open_checkpoint(folder.path()); }), Code::format_unknown,
+                  "found none");
   folder.write("pytorch_model.bin", archive());
   folder.write("config.json", R"({"a": 1})");
   const Checkpoint checkpoint = open_checkpoint(folder.path());

@@ -192,13 +192,7 @@ TEST(PickleMemo, ManyOpcodesMeetALimit) {
 TEST(PickleLimits, MemoStackAndCopies) {
   const auto limited = [](const std::string& opcodes, const UnpickleOptions& options) {
     const std::string pickle = pkl::proto2 + opcodes + pkl::stop;
-    try {
-      unpickle(std::as_bytes(std::span(pickle)), options);
-    } catch (const Error& error) {
-      return error;
-    }
-    ADD_FAILURE() << "no error";
-    return Error(Code::usage, "none");
+    return wb::error_of([&] { unpickle(std::as_bytes(std::span(pickle)), options); });
   };
   Error e = limited("N" + std::string(11, '\x94'), {.max_memo = 10});
   WB_EXPECT_ERROR(e, Code::limit_exceeded, "too many memo entries: expected at most 10");

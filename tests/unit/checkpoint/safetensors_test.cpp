@@ -229,14 +229,9 @@ std::string index(const std::string& map) {
   return "{\"metadata\":{},\"weight_map\":{" + map + "}}";
 }
 Error folder_error(const TempFolder& folder) {
-  try {
-    open_checkpoint(folder.path());
-  } catch (const Error& error) {
-    EXPECT_THAT(error.file(), testing::HasSubstr(folder.path()));
-    return error;
-  }
-  ADD_FAILURE() << "the folder was accepted";
-  return Error(Code::usage, "accepted");
+  Error error = wb::error_of([&] { open_checkpoint(folder.path()); });
+  EXPECT_THAT(error.file(), testing::HasSubstr(folder.path()));
+  return error;
 }
 
 TEST(Folder, ShardsWithAnIndex) {

@@ -18,6 +18,7 @@
 #include "convert/folder.h"
 #include "random_views.h"
 #include "tensor/read.h"
+#include "unit/error_of.h"
 
 namespace wb {
 namespace {
@@ -67,13 +68,7 @@ class Convert : public testing::Test {
     model_.tensors.push_back(target);
   }
   Error error_of() {
-    try {
-      convert(job_);
-    } catch (const Error& error) {
-      return error;
-    }
-    ADD_FAILURE() << "nothing was thrown";
-    return Error(Code::usage, "");
+    return wb::error_of([&] { convert(job_); });
   }
 
   fs::path root_;

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "base/error.h"
+#include "unit/error_of.h"
 
 namespace wb {
 namespace {
@@ -24,13 +25,7 @@ LoweredModel model_of(std::vector<std::pair<std::string, Tensor>> tensors) {
 Tensor zeros(DType dtype, Shape shape) { return Tensor::fill(dtype, std::move(shape), 0.0); }
 
 Error error_of(const LoweredModel& model) {
-  try {
-    lay_out(model, 1 << 30);
-  } catch (const Error& error) {
-    return error;
-  }
-  ADD_FAILURE() << "nothing was thrown";
-  return Error(Code::usage, "");
+  return wb::error_of([&] { lay_out(model, 1 << 30); });
 }
 
 TEST(Layout, HeaderIsSortedByDtypeThenNameAndPadded) {

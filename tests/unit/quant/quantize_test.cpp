@@ -12,6 +12,7 @@
 #include "tensor/node.h"
 #include "tensor/producer.h"
 #include "tensor/read.h"
+#include "unit/error_of.h"
 #include "unit/quant/check_groups.h"
 
 namespace wb {
@@ -150,43 +151,33 @@ Tensor u32(const Shape& shape) {
   return Tensor::stored("w", memory_storage(std::vector<std::byte>(numel(shape) * 4)), DType::U32,
                         shape);
 }
-template <class F>
-Error caught(F f) {
-  try {
-    f();
-  } catch (const Error& e) {
-    return e;
-  }
-  ADD_FAILURE() << "nothing was thrown";
-  return Error(Code::usage, "");
-}
 
 TEST(QuantErrors, ShapesTypesAndFormats) {
   const Tensor scales = Tensor::fill(DType::F32, {2, 2}, 1.0);
   const QuantFormat affine{QuantMode::affine, 4, 64};
-  Error e = caught([&] { dequantize("layer", {u32({2, 8}), scales, scales}, affine); });
+  Error e = error_of([&] { dequantize("layer", {u32({2, 8}), scales, scales}, affine); });
   EXPECT_EQ(e.code(), Code::shape_mismatch);
   EXPECT_THAT(e.sentence(), HasSubstr("layer: the scales of a quantised layer have the wrong "
                                       "shape: expected [2, 1], found [2, 2]"));
   EXPECT_THAT(e.advice(), HasSubstr("group_size"));
-  e = caught([&] { dequantize("layer", {scales, scales, scales}, affine); });
+  e = error_of([&] { dequantize("layer", {scales, scales, scales}, affine); });
   EXPECT_EQ(e.code(), Code::dtype_unsupported);
   EXPECT_THAT(e.sentence(), HasSubstr("expected weight U32"));
-  e = caught([&] {
+  e = error_of([&] {
     dequantize("layer", {u32({2, 8}), scales, scales}, {QuantMode::mxfp4, 4, 32});
   });
   EXPECT_THAT(e.sentence(), HasSubstr("expected weight U32, scales U8 and no biases"));
-  e = caught([&] {
+  e = error_of([&] {
     dequantize("layer", {u32({2, 8}), scales, scales}, {QuantMode::affine, 7, 32});
   });
   EXPECT_EQ(e.code(), Code::config_invalid);
   EXPECT_THAT(e.sentence(), HasSubstr("found bits 7, group_size 32"));
-  e = caught([&] { check_format({QuantMode::nvfp4, 4, 32}); });
+  e = error_of([&] { check_format({QuantMode::nvfp4, 4, 32}); });
   EXPECT_THAT(e.sentence(), HasSubstr("nvfp4 quantisation has no such format"));
   EXPECT_THAT(e.sentence(), HasSubstr("expected bits 4 and group_size 16"));
-  e = caught([&] { quantize("layer", Tensor::fill(DType::F32, {2, 40}, 0), affine); });
+  e = error_of([&] { quantize("layer", Tensor::fill(DType::F32, {2, 40}, 0), affine); });
   EXPECT_EQ(e.code(), Code::shape_mismatch);
-  e = caught([&] { quantize("layer", u32({2, 64}), affine); });
+  e = error_of([&] { quantize("layer", u32({2, 64}), affine); });
   EXPECT_EQ(e.code(), Code::dtype_unsupported);
 }
 
@@ -200,7 +191,7 @@ TEST(QuantErrors, ANumberThatIsNotFiniteIsNamed) {
     for (const QuantFormat& f : formats()) {
       for (const auto& [type, dtype] : types()) {
         const Tensor values = Tensor::values("w", x, {3, 128}).cast(dtype);
-        const Error e = caught([&] { read_all(quantize("layer", values, f).scales); });
+        const Error e = error_of([&] { read_all(quantize("layer", values, f).scales); });
         EXPECT_EQ(e.code(), Code::not_finite);
         EXPECT_THAT(e.sentence(),
                     HasSubstr("layer: a weight is not a finite number and cannot be quantised: "

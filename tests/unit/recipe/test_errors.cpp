@@ -5,6 +5,7 @@
 
 #include "recipe/recipe.h"
 #include "tensor/read.h"
+#include "unit/error_of.h"
 #include "unit/recipe/reference_layout.h"
 
 namespace wb {
@@ -15,16 +16,7 @@ using test::reference_layout;
 using testing::AllOf;
 using testing::HasSubstr;
 
-template <typename Do>
-Error error_of(const Do& act) {
-  try {
-    act();
-  } catch (const Error& e) {
-    return e;
-  }
-  ADD_FAILURE() << "nothing was thrown";
-  return Error(Code::usage, "");
-}
+using wb::error_of;
 Error error_of(CheckpointMaker maker, const std::map<std::string, std::string>& settings = {}) {
   return error_of([&] {
     Checkpoint checkpoint = maker.make();

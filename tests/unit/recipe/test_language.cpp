@@ -6,6 +6,7 @@
 #include "recipe/check_expr.h"
 #include "recipe/eval.h"
 #include "tensor/read.h"
+#include "unit/error_of.h"
 #include "unit/recipe/reference_layout.h"
 
 namespace wb {
@@ -98,13 +99,7 @@ class Language : public testing::Test {
   Tensor tensor(const std::string& text) { return std::get<Tensor>(eval(text, Type::tensor)); }
   std::vector<float> values(const std::string& text) { return read_f32(tensor(text)); }
   Error error(const std::string& text, Type type = Type::scalar) {
-    try {
-      eval(text, type);
-    } catch (const Error& e) {
-      return e;
-    }
-    ADD_FAILURE() << text << " threw nothing";
-    return Error(Code::usage, "");
+    return error_of([&] { eval(text, type); }, text);
   }
 
   CheckpointMaker maker_;

@@ -10,6 +10,7 @@
 
 #include "recipe/recipe.h"
 #include "tensor/read.h"
+#include "unit/error_of.h"
 #include "unit/recipe/reference_layout.h"
 
 namespace wb {
@@ -64,13 +65,7 @@ CanonicalModel run(const std::string& toml, CheckpointMaker maker = small_layout
   return apply(recognise(checkpoint, parsed.recipe), checkpoint, {});
 }
 Error refused(const std::string& toml, CheckpointMaker maker = small_layout()) {
-  try {
-    run(toml, std::move(maker));
-  } catch (const Error& e) {
-    return e;
-  }
-  ADD_FAILURE() << "nothing was thrown";
-  return Error(Code::usage, "");
+  return error_of([&] { run(toml, std::move(maker)); });
 }
 std::string mistakes(const std::string& toml, const std::string& file = "r.toml") {
   ParsedRecipe parsed = parse_recipe(toml, file);

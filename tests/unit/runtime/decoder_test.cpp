@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "runtime/load.h"
+#include "unit/error_of.h"
 #include "unit/runtime/folder_writer.h"
 #include "unit/runtime/runtime_fixture.h"
 
@@ -36,13 +37,7 @@ CanonicalModel filled(const ModelSpec& spec, double value) {
   return m;
 }
 Error refusal(const ModelSpec& spec) {
-  try {
-    Decoder{filled(spec, 0.5)};
-  } catch (const Error& e) {
-    return e;
-  }
-  ADD_FAILURE() << "nothing was thrown";
-  return Error(Code::usage, "");
+  return error_of([&] { Decoder{filled(spec, 0.5)}; });
 }
 
 TEST(Decoder, RefusesByFieldName) {

@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include "quant/groups.h"
+#include "unit/error_of.h"
 #include "unit/runtime/folder_writer.h"
 #include "unit/runtime/runtime_fixture.h"
 
@@ -52,13 +53,7 @@ struct Folder {
     return Decoder(load_model(where.path(), {reader})).forward(tokens).logits;
   }
   Error error(MlxReader reader = MlxReader::mlx_lm) {
-    try {
-      load_model(where.path(), {reader});
-    } catch (const Error& e) {
-      return e;
-    }
-    ADD_FAILURE() << "nothing was thrown";
-    return Error(Code::usage, "");
+    return error_of([&] { load_model(where.path(), {reader}); });
   }
 
   std::map<std::string, Shape> shapes;

@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "speak/jinja_bounds.h"
 #include "tokenizer/tokenizer.h"
+#include "unit/error_of.h"
 
 namespace wb::speak {
 namespace {
@@ -24,13 +25,7 @@ std::string render(const std::string& text, const Json& variables = Json::object
 
 // The error that reading or rendering throws.
 Error failure(const std::string& text, const Json& variables = Json::object()) {
-  try {
-    render(text, variables);
-  } catch (const Error& error) {
-    return error;
-  }
-  ADD_FAILURE() << "no error: " << text.substr(0, 200);
-  return Error(Code::usage, "none");
+  return error_of([&] { render(text, variables); }, text.substr(0, 200));
 }
 
 std::string repeat(const std::string& part, std::size_t times) {

@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "tensor/read.h"
 #include "tensor/tensor.h"
+#include "unit/error_of.h"
 
 namespace wb {
 namespace {
@@ -296,14 +297,9 @@ TEST(Views, EmptyAndScalarTensors) {
 
 template <class F>
 std::string message(Code code, F f) {
-  try {
-    f();
-  } catch (const Error& e) {
-    EXPECT_EQ(code_name(e.code()), code_name(code));
-    return e.sentence();
-  }
-  ADD_FAILURE() << "nothing was thrown";
-  return "";
+  const Error error = error_of(f);
+  EXPECT_EQ(code_name(error.code()), code_name(code));
+  return error.sentence();
 }
 
 TEST(Views, WrongShapesAreRefusedWithBothShapes) {

@@ -1,4 +1,4 @@
-// Shared by the tokenizer's tests: small tokenizer.json texts and errors as values.
+// Shared by the tokenizer's tests: small tokenizer.json texts.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -12,6 +12,7 @@
 #include "tokenizer/json_node.h"
 #include "tokenizer/tokenizer.h"
 #include "tokenizer/utf8.h"
+#include "unit/error_of.h"
 
 namespace wb::testing_tokenizer {
 
@@ -32,18 +33,6 @@ inline Tokenizer parse(const Json& file) { return Tokenizer::parse(file.dump(), 
 inline Json added(std::uint32_t id, const std::string& content) {
   return {{"id", id},        {"content", content},  {"single_word", false}, {"lstrip", false},
           {"rstrip", false}, {"normalized", false}, {"special", true}};
-}
-
-// Runs `body` and gives the error it throws; fails the test when it throws none.
-template <class Body>
-Error error_of(Body body) {
-  try {
-    body();
-  } catch (const Error& e) {
-    return e;
-  }
-  ADD_FAILURE() << "nothing was thrown";
-  return Error(Code::usage, "");
 }
 
 // A random text of characters that tokenizers stumble over: letters and digits of several
