@@ -283,6 +283,7 @@ PartialFolder::PartialFolder(const std::string& destination, bool force,
 
 PartialFolder::~PartialFolder() {
   ::close(reserve_);
+  memory_.reset();
   std::error_code ignored;
   if (!done_ && !keep_) fs::remove_all(path_, ignored);
 }

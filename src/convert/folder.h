@@ -79,7 +79,11 @@ class PartialFolder {
 
  private:
   std::string destination_, parent_, path_;
-  int reserve_ = -1;  // given up to remove the folder where the process may open no more files
+  // Given up to remove the folder where the process may open no more files, or has no more memory:
+  // walking a folder takes both. Never written to, so that it is address space alone.
+  static constexpr std::size_t kReserveBytes = std::size_t{256} << 10;
+  int reserve_ = -1;
+  std::unique_ptr<std::byte[]> memory_{new std::byte[kReserveBytes]};
   bool force_, keep_, done_ = false;
 };
 
