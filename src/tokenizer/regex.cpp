@@ -3,7 +3,6 @@
 
 #include <oniguruma.h>
 
-
 #include "base/error.h"
 #include "base/once.h"
 #include "tokenizer/utf8.h"
