@@ -59,6 +59,17 @@ int listen_on(const addrinfo& place) {
   return -1;
 }
 
+// Held by a connection's thread until its own objects are gone; then whoever waits for it may take
+// the server away. std::notify_all_at_thread_exit would notify after unlocking, when the server may
+// already be gone.
+struct Leaving {
+  std::unique_lock<std::mutex> lock;
+  std::condition_variable* ended = nullptr;
+  ~Leaving() {
+    if (ended != nullptr) ended->notify_all();
+  }
+};
+
 }  // namespace
 
 HttpServer::HttpServer(const ConnectionLimits& limits, std::size_t most_connections)
@@ -156,6 +167,8 @@ void HttpServer::turn_away(int socket) const {
 }
 
 void HttpServer::serve(int socket) {
+  // The first of the thread's own objects is the last to go.
+  static thread_local Leaving leaving;
   Connection connection(socket, stop_read_, limits_);
   while (connection.wait_for_request()) {
     bool closes = false;
@@ -166,10 +179,10 @@ void HttpServer::serve(int socket) {
     if (well) connection.linger();
     break;
   }
-  std::unique_lock lock(mutex_);
+  leaving.lock = std::unique_lock(mutex_);
+  leaving.ended = &ended_;
   sockets_.erase(socket);
   --threads_;
-  std::notify_all_at_thread_exit(ended_, std::move(lock));
 }
 
 bool HttpServer::wait_for_connections(std::chrono::milliseconds most, bool patient) {
