@@ -31,8 +31,8 @@ std::string stack_global(const std::string& module, const std::string& name) {
 struct Name {
   const char *module, *name;
   // Else GoogleTest names the test by the bytes of two pointers, another each run.
-  friend void PrintTo(const Name& name, std::ostream* out) {
-    *out << name.module << '.' << name.name;
+  friend void PrintTo(const Name& global, std::ostream* out) {
+    *out << global.module << '.' << global.name;
   }
 };
 class RefusedName : public testing::TestWithParam<Name> {};
