@@ -56,7 +56,7 @@ pkg_check_modules(HTTPLIB REQUIRED IMPORTED_TARGET cpp-httplib)
 add_library(wb_dep_httplib INTERFACE)
 if(WB_STATIC)
   # The header before Debian splits it, without TLS: `serve` has none.
-  target_include_directories(wb_dep_httplib BEFORE INTERFACE "${WB_STATIC_DEPS}/include")
+  target_include_directories(wb_dep_httplib SYSTEM BEFORE INTERFACE "${WB_STATIC_DEPS}/include")
   target_link_libraries(wb_dep_httplib INTERFACE Threads::Threads)
 else()
   target_link_libraries(wb_dep_httplib INTERFACE PkgConfig::HTTPLIB)
