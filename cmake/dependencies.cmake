@@ -35,6 +35,9 @@ wb_link(wb_dep_xxhash PkgConfig::XXHASH xxhash)
 # own), hashing reads memory about as fast as the processor can.
 include(CheckCXXSourceCompiles)
 set(CMAKE_REQUIRED_LIBRARIES PkgConfig::XXHASH)
+if(WB_STATIC)  # Debian's archive has it not
+  set(CMAKE_REQUIRED_LIBRARIES "${WB_ARCHIVE_xxhash}")
+endif()
 check_cxx_source_compiles("
 #include <xxhash.h>
 #include <xxh_x86dispatch.h>
