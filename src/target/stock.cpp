@@ -91,6 +91,7 @@ struct Outside {
       table = Tensor::add(source.raw("embed.weight"), rows, table.dtype());
     }
     if (spare > 0) {
+      WB_CHECK(calibration != nullptr);  // the plan has spare dimensions by it alone
       Tensor constant = Tensor::fill(table.dtype(), {vocab, 1}, calibration->spare_value);
       table = pad_to(Tensor::concat(1, std::vector<Tensor>{table, constant}), 1, plan.hidden);
     }
