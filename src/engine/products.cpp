@@ -10,8 +10,9 @@ namespace wb::engine {
 namespace {
 
 // Bytes of rows in a piece: small, so that threads end together; a thread takes those of its share
-// one after the other, as one stream.
-constexpr std::size_t kPieceBytes = std::size_t{32} << 10;
+// one after the other, as one stream. A gate and what it gates are two streams that take turns, and
+// memory takes its time to begin: where rows are long, each turn is long.
+constexpr std::size_t kPieceBytes = std::size_t{32} << 10, kDensePieceBytes = 4 * kPieceBytes;
 constexpr std::size_t kTileRows = 128;  // of matrices that meet many vectors
 // Of one thread: what fits beside the rest into a second-level cache.
 constexpr std::size_t kMostAhead = std::size_t{384} << 10;
@@ -24,7 +25,8 @@ std::size_t row_bytes(const Matrix& w, const Matrix* gate) {
 
 std::size_t rows_per_piece(const Matrix& w, const Matrix* gate, std::size_t n) {
   if (n > kFewVectors) return kTileRows;
-  return std::max<std::size_t>(4, kPieceBytes / row_bytes(w, gate) / 4 * 4);
+  const std::size_t bytes = w.packed.grouped() ? kPieceBytes : kDensePieceBytes;
+  return std::max<std::size_t>(4, bytes / row_bytes(w, gate) / 4 * 4);
 }
 
 // The part of `count` things that is a worker's own.
