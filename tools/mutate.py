@@ -6,16 +6,18 @@
   mutate.py --only FILE:LINE:COLUMN:KIND ...                  these, as a report names them
 
 A mutant is one operator, number or check of one line changed. It is built in a copy of the tree
-(build/mutation), so that the sources here stay as they are, and the unit tests of its layer are
-run. `killed`: a test fails, or does not end. `survived`: all pass, so that either a test is missing
+(build/mutation), one for each job, so that the sources here stay as they are, and the unit tests of
+its layer are run. `killed`: a test fails, or does not end. `survived`: all pass, so that either a test is missing
 or the change means nothing; tools/mutation/equivalent.txt names those of the second kind, each with
 its reason, by the line's text, so that they are known again when lines move. Exit status 1: a
 mutant survived that is not listed.
 """
 import argparse
 import collections
+import concurrent.futures
 import os
 import pathlib
+import queue
 import random
 import re
 import shutil
@@ -24,7 +26,7 @@ import sys
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-COPY = ROOT / "build/mutation/tree"
+COPIES = ROOT / "build/mutation"
 EQUIVALENT = ROOT / "tools/mutation/equivalent.txt"
 # By part: the sources, and the tests that should notice.
 PARTS = {
@@ -131,12 +133,12 @@ def run(command, timeout=None, **options):
         return None
 
 
-def prepare(tests, jobs):
+def prepare(copy, tests, jobs):
     """A copy of what git knows of the tree, built."""
-    COPY.mkdir(parents=True, exist_ok=True)
+    copy.mkdir(parents=True, exist_ok=True)
     files = run(["git", "ls-files"], cwd=ROOT).stdout.split("\n")
     for file in filter(None, files):
-        source, target = ROOT / file, COPY / file
+        source, target = ROOT / file, copy / file
         if not source.is_file() or file.startswith("fuzz/corpus"):
             continue
         if target.exists() and target.read_bytes() == source.read_bytes():
@@ -145,24 +147,24 @@ def prepare(tests, jobs):
         shutil.copyfile(source, target)
     # The preset's place and flags: a compiler cache then has most of it.
     cache = ["-DCMAKE_CXX_COMPILER_LAUNCHER=ccache"] if shutil.which("ccache") else []
-    configured = run(["cmake", "--preset", "release", *cache], cwd=COPY)
+    configured = run(["cmake", "--preset", "release", *cache], cwd=copy)
     if configured.returncode != 0:
         sys.exit(configured.stdout + configured.stderr)
-    built = build(tests, jobs)
+    built = build(copy, tests, jobs)
     if built.returncode != 0:
         sys.exit(built.stdout[-4000:])
 
 
-def build(tests, jobs):
+def build(copy, tests, jobs=1):
     return run(["cmake", "--build", "--preset", "release", "-j", str(jobs), "--target", *tests],
-               cwd=COPY)
+               cwd=copy)
 
 
-def run_tests(tests, timeout):
+def run_tests(copy, tests, timeout):
     """None: passed. Else the first test that did not, or what happened. Tests of speed are left
     out: they would say that the machine is busy."""
-    done = run([COPY / "build/release/tests" / tests, "--gtest_brief=1", "--gtest_filter=-*Milliseconds*"],
-               timeout, cwd=COPY,
+    done = run([copy / "build/release/tests" / tests, "--gtest_brief=1", "--gtest_filter=-*Milliseconds*"],
+               timeout, cwd=copy,
                env={**os.environ, "GTEST_FAIL_FAST": "1"})
     if done is None:
         return "it did not end"
@@ -172,17 +174,17 @@ def run_tests(tests, timeout):
     return failed[0] if failed else f"status {done.returncode}"
 
 
-def judge(mutant, tests, jobs, timeout):
+def judge(copy, mutant, tests, timeout):
     """killed, survived or unbuilt; and by what."""
-    place = COPY / mutant.file
+    place = copy / mutant.file
     original = place.read_text()
     lines = original.split("\n")
     lines[mutant.line] = mutant.text(lines)
     place.write_text("\n".join(lines))
     try:
-        if build([tests], jobs).returncode != 0:
+        if build(copy, [tests]).returncode != 0:
             return "unbuilt", ""
-        by = run_tests(tests, timeout)
+        by = run_tests(copy, tests, timeout)
         return ("survived", "") if by is None else ("killed", by)
     finally:
         place.write_text(original)
@@ -209,30 +211,43 @@ def main():
     parser.add_argument("parts", nargs="*", choices=[*PARTS, []], metavar="PART")
     parser.add_argument("--count", type=int, default=40)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--jobs", type=int, default=2, help="mutants at a time, each in a copy of the tree")
     parser.add_argument("--list", action="store_true")
     parser.add_argument("--only", nargs="+")
     args = parser.parse_args()
     sample = chosen(args)
     needed = sorted({PARTS[part][1] for part, _ in sample})
-    prepare(needed, args.jobs)
+    copies = [COPIES / f"tree-{i}" for i in range(args.jobs)]
+    for copy in copies:
+        prepare(copy, needed, args.jobs)
     timeouts = {}
     for tests in needed:
         begin = time.monotonic()
-        if (why := run_tests(tests, 600)) is not None:
+        if (why := run_tests(copies[0], tests, 600)) is not None:
             sys.exit(f"{tests} fails before anything is changed: {why}")
         timeouts[tests] = 20 + 10 * (time.monotonic() - begin)
+    free = queue.SimpleQueue()
+    for copy in copies:
+        free.put(copy)
+
+    def fate_of(part, mutant):
+        copy = free.get()
+        try:
+            return judge(copy, mutant, PARTS[part][1], timeouts[PARTS[part][1]])
+        finally:
+            free.put(copy)
+
     reasons, count, unknown = listed(), collections.Counter(), []
-    for part, mutant in sample:
-        tests = PARTS[part][1]
-        fate, by = judge(mutant, tests, args.jobs, timeouts[tests])
-        after = mutant.text((ROOT / mutant.file).read_text().split("\n")).strip()
-        if fate == "survived" and (mutant.file, mutant.kind, after) in reasons:
-            fate, by = "equivalent", reasons[(mutant.file, mutant.kind, after)]
-        count[fate] += 1
-        if fate == "survived":
-            unknown.append((mutant, after))
-        print(f"{fate:10} {mutant.name}  {mutant.old} -> {mutant.new or 'nothing'}  {by}", flush=True)
+    with concurrent.futures.ThreadPoolExecutor(args.jobs) as lanes:
+        fates = lanes.map(lambda m: fate_of(*m), sample)
+        for (_, mutant), (fate, by) in zip(sample, fates):
+            after = mutant.text((ROOT / mutant.file).read_text().split("\n")).strip()
+            if fate == "survived" and (mutant.file, mutant.kind, after) in reasons:
+                fate, by = "equivalent", reasons[(mutant.file, mutant.kind, after)]
+            count[fate] += 1
+            if fate == "survived":
+                unknown.append((mutant, after))
+            print(f"{fate:10} {mutant.name}  {mutant.old} -> {mutant.new or 'nothing'}  {by}", flush=True)
     print(f"{len(sample)} mutants: " + ", ".join(f"{count[f]} {f}" for f in
                                                  ("killed", "survived", "equivalent", "unbuilt")))
     for mutant, after in unknown:
