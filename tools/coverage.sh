@@ -7,7 +7,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 build=$1
 find "$build" -name '*.gcda' -delete
-tests='^(cli|variants|quantise|integrity|reference_size|resume|determinism|faults|short_.*)$'
+tests='^(cli|cli_live|variants|quantise|integrity|reference_size|published|attacks|gallery|ranks|resume|determinism|faults|short_.*)$'
 ctest --test-dir "$build" -j 2 -L unit --output-on-failure >"$build/coverage-tests.log" 2>&1 ||
   { tail -40 "$build/coverage-tests.log" >&2; exit 1; }
 ctest --test-dir "$build" -j 2 -R "$tests" --output-on-failure >>"$build/coverage-tests.log" 2>&1 ||

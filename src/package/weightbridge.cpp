@@ -46,7 +46,14 @@ std::optional<wb::QuantFormat> format_of(const PlanOptions& options) {
   wb::QuantFormat format = wb::default_format(*mode);
   if (options.bits != 0) format.bits = options.bits;
   if (options.group_size != 0) format.group_size = options.group_size;
-  wb::check_format(format);
+  try {
+    wb::check_format(format);
+  } catch (const wb::Error& e) {
+    throw wb::Error(wb::Code::usage, "bits, group_size and mode name no format that MLX has")
+        .expected(e.expected())
+        .actual(e.actual())
+        .advice("Give the mode alone for its default format.");
+  }
   return format;
 }
 

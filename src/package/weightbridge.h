@@ -43,15 +43,16 @@ struct TensorInfo {
   std::vector<std::uint64_t> shape;  // as in the file
 };
 
-// As the flags of the same names; empty is the default.
+// As the flags of the same names; empty is the default. Every member has an initialiser, so that
+// naming some of them draws no warning.
 struct PlanOptions {
   std::string target = "auto";   // auto, exact, stock, shape-match
   std::string dtype = "source";  // source, f32, f16, bf16
-  std::string recipe;            // a file, or a shipped recipe's name; recognised else
-  std::vector<std::pair<std::string, std::string>> settings;  // what weights can't tell
-  unsigned bits = 0;                                          // quantise; 0 leaves weights alone
-  std::uint64_t group_size = 0;                               // 0: the mode's own
-  std::string mode;                                           // affine, mxfp4, mxfp8, nvfp4
+  std::string recipe = {};       // a file, or a shipped recipe's name; recognised else
+  std::vector<std::pair<std::string, std::string>> settings = {};  // what weights can't tell
+  unsigned bits = 0;             // quantise; 0 leaves weights alone
+  std::uint64_t group_size = 0;  // 0: the mode's own
+  std::string mode = {};         // affine, mxfp4, mxfp8, nvfp4
 };
 
 struct ConvertOptions {
@@ -98,7 +99,7 @@ class Checkpoint {
   Checkpoint(Checkpoint&&) noexcept;
   Checkpoint& operator=(Checkpoint&&) noexcept;
   ~Checkpoint();
-  std::string container() const;            // "torch zip", ...
+  std::string container() const;            // "PyTorch zip archive", ...
   std::vector<TensorInfo> tensors() const;  // sorted by name
   Plan plan(const PlanOptions& options = {}) const;
   struct Impl;

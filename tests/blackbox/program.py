@@ -15,6 +15,7 @@ SOURCE_DIR = pathlib.Path(os.environ["WB_SOURCE_DIR"])
 TINY = SOURCE_DIR / "samples" / "tiny" / "tiny-deepseek.pt"
 RUNNER = os.environ.get("WB_RUNNER", "").split()  # valgrind and its flags, in the short form
 SANITIZED = os.environ.get("WB_SANITIZED") == "1"
+COUNTED = os.environ.get("WB_COUNTED") == "1"  # built without optimisation, each line counted
 
 
 def weightbridge(*arguments, **options):

@@ -320,5 +320,101 @@ TEST(PickleValues, NumbersOfEverySpelling) {
     "positive_long": 128, "zero_long": 0, "real": -2.5, "old_text": "hi"})"));
 }
 
+// A checkpoint of one empty tensor, "w", beside these values.
+Checkpoint beside(const TempFolder& folder,
+                  std::vector<std::pair<std::string, std::string>> values) {
+  const std::string tensor = pkl::tensor_v2(pkl::storage("FloatStorage", "0", 0), 0, {0}, {1});
+  values.emplace_back("w", tensor);
+  return open(folder, torch_zip(pkl::file(values), {{"0", ""}}));
+}
+std::string call(const std::string& module, const std::string& name,
+                 const std::vector<std::string>& arguments) {
+  return pkl::global(module, name) + pkl::tuple_of(arguments) + pkl::reduce;
+}
+
+TEST(PickleValues, CallsThatMakeContainers) {
+  const TempFolder folder;
+  const std::string one = pkl::integer(1), two = pkl::integer(2), a = pkl::text("a");
+  const std::string pair = pkl::tuple_of({a, one}), list_pair = "](" + a + two + "e";
+  const Checkpoint checkpoint = beside(
+      folder, {{"ordered", call("collections", "OrderedDict", {"](" + pair + "e"})},
+               {"of_lists", call("collections", "OrderedDict", {"](" + list_pair + "e"})},
+               {"counter", call("collections", "Counter", {pkl::dict_of({{"a", two}})})},
+               {"defaults",
+                call("collections", "defaultdict", {pkl::global("mylib", "f")}) + a + one + "s"},
+               {"no_defaults", call("collections", "defaultdict", {pkl::none}) + a + two + "s"},
+               {"list", call("builtins", "list", {pkl::tuple_of({one, two})})},
+               {"tuple", call("builtins", "tuple", {"](" + one + "e"})}});
+  EXPECT_EQ(checkpoint.facts, nlohmann::json::parse(R"({
+    "ordered": {"a": 1}, "of_lists": {"a": 2}, "counter": {"a": 2}, "defaults": {"a": 1},
+    "no_defaults": {"a": 2}, "list": [1, 2], "tuple": [1]})"));
+}
+
+TEST(PickleValues, WhatIsNoFactIsNoted) {
+  const TempFolder folder;
+  const std::string one = pkl::integer(1);
+  const Checkpoint checkpoint = beside(
+      folder, {{"class", pkl::global("mylib", "Config")},
+               {"encoded", call("_codecs", "encode", {pkl::text("abc"), pkl::text("latin1")})},
+               {"long_bytes", bytes_of({'B', 3, 0, 0, 0}) + "abc"},
+               {"short_bytes", "C\x03" + std::string("abc")},
+               {"frozen", "(" + one + one + "\x91"},
+               {"set", call("builtins", "frozenset", {pkl::tuple_of({one})})}});
+  EXPECT_TRUE(checkpoint.facts.empty());
+  EXPECT_THAT(checkpoint.notes,
+              testing::UnorderedElementsAre("not read: the name mylib.Config at class",
+                                            "not read: bytes at encoded and 2 more like it",
+                                            "not read: a set at frozen and 1 more like it"));
+}
+
+TEST(PickleValues, DuplicatesAndDroppedMarks) {
+  const TempFolder folder;
+  const std::string one = pkl::integer(1), two = pkl::integer(2);
+  const Checkpoint checkpoint =
+      beside(folder, {{"twice", "](" + one + "2e"},              // DUP
+                      {"dropped", two + "(" + one + one + "1"},  // POP_MARK
+                      {"open", two + "(0"},                      // POP of a bare mark
+                      {"same", "]2(" + one + "e0" + two + "a"}});
+  EXPECT_EQ(checkpoint.facts, nlohmann::json::parse(R"({
+    "twice": [1, 1], "dropped": 2, "open": 2, "same": [1, 2]})"));
+}
+
+TEST(PickleCalls, ArgumentsAreHeldToWhatTheCallTakes) {
+  const std::string one = pkl::integer(1);
+  const std::tuple<const char*, const char*, std::vector<std::string>, const char*> cases[] = {
+      {"collections", "defaultdict", {pkl::empty_list}, "other than a name"},
+      {"collections", "defaultdict", {pkl::none, one}, "other than a name"},
+      {"collections", "OrderedDict", {one}, "other than a list of pairs"},
+      {"collections", "OrderedDict", {pkl::empty_list, one}, "other than a list of pairs"},
+      {"collections", "OrderedDict", {"](" + one + "e"}, "other than a list of pairs"},
+      {"collections", "OrderedDict", {"](" + pkl::tuple_of({one}) + "e"}, "other than a list of"},
+      {"collections", "OrderedDict", {"](" + pkl::tuple_of({"]", one}) + "e"}, "a dict key"},
+      {"builtins", "list", {one}, "other than one sequence"},
+      {"builtins", "list", {pkl::empty_list, pkl::empty_list}, "other than one sequence"},
+      {"_codecs", "encode", {one}, "other than a string"},
+      {"_codecs", "encode", {}, "other than a string"},
+      {"_codecs", "encode", {pkl::text("a"), pkl::text("b"), one}, "other than a string"},
+  };
+  for (const auto& [module, name, arguments, said] : cases) {
+    SCOPED_TRACE(std::string(name) + ": " + said);
+    WB_EXPECT_ERROR(value_error(call(module, name, arguments)), Code::pickle_structure, said);
+  }
+}
+
+TEST(PickleCalls, KeywordsAreForObjectsOnly) {
+  const std::string keywords = pkl::dict_of({{"a", pkl::integer(1)}});
+  const std::string ordered = pkl::global("collections", "OrderedDict") + pkl::empty_tuple;
+  const std::string object = pkl::global("mylib", "Config") + pkl::empty_tuple;
+  WB_EXPECT_ERROR(value_error(ordered + pkl::none + "\x92"), Code::pickle_structure,
+                  "keyword arguments are not a dict");
+  WB_EXPECT_ERROR(value_error(ordered + keywords + "\x92"), Code::pickle_structure,
+                  "keyword arguments for collections.OrderedDict");
+  const TempFolder folder;
+  const Checkpoint checkpoint = beside(
+      folder, {{"plain", ordered + pkl::empty_dict + "\x92"}, {"cfg", object + keywords + "\x92"}});
+  EXPECT_THAT(checkpoint.notes,
+              testing::ElementsAre(testing::HasSubstr("an object of mylib.Config at cfg")));
+}
+
 }  // namespace
 }  // namespace wb::test

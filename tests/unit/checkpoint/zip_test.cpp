@@ -335,6 +335,80 @@ TEST(ZipRefused, Zip64RecordsThatDisagree) {
   WB_EXPECT_ERROR(error_of(content), Code::zip_structure, "disagree about the number of entries");
 }
 
+// One byte of an archive with zip64 records, counted from where a record begins: the end record is
+// the last 22 bytes, the locator the 20 before it, the zip64 end record the 56 before that.
+Error zip64_error(std::size_t from_end, std::size_t field, char value) {
+  ZipLies lies;
+  lies.zip64 = true;
+  std::string content = zip(items(), lies);
+  content.at(content.size() - from_end + field) = value;
+  return error_of(content);
+}
+
+TEST(ZipRefused, Zip64RecordsThatLeadElsewhere) {
+  constexpr std::size_t end = 22, locator = 42, record = 98;
+  WB_EXPECT_ERROR(zip64_error(locator, 4, 1), Code::zip_unsupported, "spans several disks");
+  WB_EXPECT_ERROR(zip64_error(locator, 16, 2), Code::zip_unsupported, "spans several disks");
+  WB_EXPECT_ERROR(zip64_error(record, 16, 1), Code::zip_unsupported, "spans several disks");
+  WB_EXPECT_ERROR(zip64_error(record, 20, 1), Code::zip_unsupported, "spans several disks");
+  for (std::size_t byte : {8, 15}) {  // a little beside it, and far outside
+    WB_EXPECT_ERROR(zip64_error(locator, byte, 0x7f), Code::zip_structure,
+                    "does not lead to a zip64 end record");
+  }
+  for (char size : {43, 45}) {
+    WB_EXPECT_ERROR(zip64_error(record, 4, size), Code::zip_structure,
+                    "does not end at its locator");
+  }
+  WB_EXPECT_ERROR(zip64_error(record, 11, 0x7f), Code::zip_structure,
+                  "does not end at its locator");
+  WB_EXPECT_ERROR(zip64_error(record, 24, 9), Code::zip_structure, "two different entry counts");
+  WB_EXPECT_ERROR(zip64_error(end, 12, 1), Code::zip_structure,
+                  "disagree about the directory's size");
+  WB_EXPECT_ERROR(zip64_error(end, 16, 1), Code::zip_structure,
+                  "disagree about the directory's offset");
+}
+
+TEST(ZipRefused, EndRecordsThatContradictThemselves) {
+  const std::string whole = zip(items());
+  const std::size_t end = whole.size() - 22;
+  const auto with = [&](std::size_t at, int more) {
+    std::string content = whole;
+    content.at(at) = static_cast<char>(content.at(at) + more);
+    return error_of(content);
+  };
+  WB_EXPECT_ERROR(with(end + 8, 1), Code::zip_structure, "two different entry counts");
+  WB_EXPECT_ERROR(with(end + 6, 1), Code::zip_unsupported, "spans several disks");
+  for (int more : {-1, 1}) {
+    WB_EXPECT_ERROR(with(end + 12, more), Code::zip_structure,
+                    "does not end where the end record starts");
+    WB_EXPECT_ERROR(with(end + 16, more), Code::zip_structure,
+                    "does not end where the end record starts");
+  }
+}
+
+TEST(ZipRefused, HeadersThatAreCutShort) {
+  auto all = items();
+  all[1].torch_style = false;  // its sizes stand in the local header
+  const std::string whole = zip(all);
+  const std::size_t central = whole.rfind("PK\x01\x02");
+  const std::size_t local = whole.find("PK\x03\x04", whole.find("PK\x03\x04") + 1);
+  const auto with = [&](std::size_t at, const std::string& bytes) {
+    std::string content = whole;
+    content.replace(at, bytes.size(), bytes);
+    return error_of(content);
+  };
+  WB_EXPECT_ERROR(with(central + 32, le(0xFFFF, 2)), Code::zip_structure,
+                  "a directory entry that is cut short");
+  WB_EXPECT_ERROR(with(local + 28, le(0xFFFF, 2)), Code::zip_structure,
+                  "a local header that is cut short for \"archive/data/0\"");
+  WB_EXPECT_ERROR(with(local + 6, le(1, 2)), Code::zip_unsupported,
+                  "an encrypted entry, \"archive/data/0\"");
+  WB_EXPECT_ERROR(with(local + 18, le(9, 4)), Code::zip_structure, "two sizes for");
+  WB_EXPECT_ERROR(with(local + 22, le(9, 4)), Code::zip_structure, "two sizes for");
+  WB_EXPECT_ERROR(directory_error([](std::vector<ZipItem>& entries) { entries[1].extra = "xx"; }),
+                  Code::zip_structure, "a malformed extra field at \"archive/data/0\"");
+}
+
 TEST(ZipRefused, EndRecordHiddenInAComment) {
   const std::string inner = "PK\x05\x06" + std::string(16, '\0') + le(0, 2);
   ZipLies lies;
