@@ -330,7 +330,7 @@ Tensor Tensor::pad(int axis, std::uint64_t before, std::uint64_t after) const {
   if (axis < 0 || static_cast<std::size_t>(axis) >= shape_.size()) {
     wrong_shape("pad has no axis " + std::to_string(axis) + " in " + to_string(shape_), *this);
   }
-  if (before + after == 0) return *this;
+  if (before == 0 && after == 0) return *this;
   auto zeros = [&](std::uint64_t n) {
     Shape shape = shape_;
     shape[static_cast<std::size_t>(axis)] = n;

@@ -14,6 +14,7 @@
 #include "base/error.h"
 #include "tensor/read.h"
 #include "tensor/tensor.h"
+#include "unit/error_of.h"
 
 namespace wb {
 namespace {
@@ -170,6 +171,51 @@ TEST(Compute, ScaleRoundsOnceAndCastsCompose) {
   }
   EXPECT_EQ(read_f32(t.cast(DType::BF16)), (std::vector<float>{1.0f, 3.0f, 0.333984375f}));
   EXPECT_EQ(read_f32(Tensor::fill(DType::F16, {2}, 0.1)), std::vector<float>(2, 0.0999755859375f));
+}
+
+template <class T>
+std::vector<float> widened(DType dtype, const std::vector<T>& values) {
+  std::vector<std::byte> raw(values.size() * sizeof(T));
+  std::memcpy(raw.data(), values.data(), raw.size());
+  return read_f32(Tensor::stored("n", memory_storage(raw), dtype, {values.size()}));
+}
+
+TEST(Element, EveryIntegerTypeWidensFromBothItsEnds) {
+  using std::vector;
+  EXPECT_EQ(widened<std::uint8_t>(DType::U8, {0, 200}), (vector<float>{0, 200}));
+  EXPECT_EQ(widened<std::int8_t>(DType::I8, {-128, 127}), (vector<float>{-128, 127}));
+  EXPECT_EQ(widened<std::uint16_t>(DType::U16, {1, 65535}), (vector<float>{1, 65535}));
+  EXPECT_EQ(widened<std::int16_t>(DType::I16, {-32768, 3}), (vector<float>{-32768, 3}));
+  EXPECT_EQ(widened<std::uint32_t>(DType::U32, {7, 4294967295u}), (vector<float>{7, 0x1p32f}));
+  EXPECT_EQ(widened<std::int32_t>(DType::I32, {-2147483647 - 1, 9}), (vector<float>{-0x1p31f, 9}));
+  EXPECT_EQ(widened<std::uint64_t>(DType::U64, {~std::uint64_t{0}}), (vector<float>{0x1p64f}));
+  EXPECT_EQ(widened<std::int64_t>(DType::I64, {INT64_MIN}), (vector<float>{-0x1p63f}));
+}
+
+// What takes part in arithmetic is of a floating type; the sentence says which did not.
+TEST(Compute, TypesWithoutArithmeticAreRefused) {
+  const Tensor x = Tensor::values("x", std::vector<float>{1, 2, 3, 4}, {2, 2});
+  const Tensor complex =
+      Tensor::stored("c", memory_storage(std::vector<std::byte>(32)), DType::C64, {2, 2});
+  const Tensor ints = Tensor::fill(DType::I32, {2, 2}, 0.0);
+  const auto sentence = [](auto work) {
+    const Error error = error_of(work);
+    EXPECT_EQ(code_name(error.code()), code_name(Code::dtype_unsupported));
+    return error.sentence();
+  };
+  EXPECT_NE(sentence([&] { ints.scale(2.0); }).find("can be scaled, not I32"), std::string::npos);
+  EXPECT_NE(sentence([&] { complex.scale(2.0); }).find("not C64"), std::string::npos);
+  EXPECT_NE(sentence([&] { Tensor::matmul(x, complex, DType::F32); }).find("a matrix product"),
+            std::string::npos);
+  EXPECT_NE(sentence([&] { Tensor::matmul(x, x, DType::I32); }).find("a matrix product"),
+            std::string::npos);
+  EXPECT_NE(sentence([&] { Tensor::add(complex, x, DType::F32); }).find("a sum"),
+            std::string::npos);
+  EXPECT_NE(sentence([&] { Tensor::add(x, x, DType::I32); }).find("a sum"), std::string::npos);
+  EXPECT_NE(sentence([&] {
+              Tensor::times(x, ints, {1, 1}, DType::F32);
+            }).find("F32 elements with factors of I32"),
+            std::string::npos);
 }
 
 }  // namespace

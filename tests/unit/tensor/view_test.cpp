@@ -335,5 +335,40 @@ TEST(Views, WrongShapesAreRefusedWithBothShapes) {
       "c: there is no conversion from C64 to F32.");
 }
 
+TEST(Views, AxesThatAreNotThereAreNamed) {
+  const Tensor x = numbered({4, 6});
+  const auto refused = [](auto work) { return message(Code::shape_mismatch, work); };
+  const Tensor parts[] = {x, x};
+  for (int axis : {-1, 2}) {
+    const std::string a = std::to_string(axis);
+    EXPECT_EQ(refused([&] { Tensor::concat(axis, parts); }),
+              "concat has no axis " + a + " in [4, 6], of x.");
+    EXPECT_EQ(refused([&] { x.pad(axis, 1, 1); }), "pad has no axis " + a + " in [4, 6], of x.");
+    EXPECT_EQ(refused([&] { x.slice(axis, 0, 1); }),
+              "slice(" + a + ", 0:1) is outside [4, 6], of x.");
+  }
+  EXPECT_EQ(refused([&] { Tensor::stack(3, parts); }), "stack has no axis 3 for [4, 6], of x.");
+  EXPECT_EQ(Tensor::stack(2, parts).shape(), (Shape{4, 6, 2}));
+  for (const std::vector<int>& axes : {std::vector<int>{0}, {0, 0}, {0, 2}, {-1, 0}, {0, 1, 2}}) {
+    EXPECT_NE(refused([&] { x.permute(axes); }).find("does not name each axis of [4, 6] once"),
+              std::string::npos);
+  }
+  EXPECT_EQ(refused([&] {
+              numbered({2, 3, 4}).transpose();
+            }),
+            "a transpose takes two dimensions, not [2, 3, 4], of x.");
+  const std::uint64_t strides[] = {6};
+  EXPECT_EQ(refused([&] {
+              Tensor::stored("w", memory_storage({}), DType::F32, {4, 6}, 0, strides);
+            }),
+            "w: a stored tensor has as many strides as dimensions: expected 2, found 1.");
+}
+
+// Widths whose sum wraps to nothing are still no padding of nothing.
+TEST(Views, PaddingThatWrapsIsRefused) {
+  const std::uint64_t half = std::uint64_t{1} << 63;
+  EXPECT_NE(message(Code::size_overflow, [&] { numbered({4, 6}).pad(0, half, half); }), "");
+}
+
 }  // namespace
 }  // namespace wb
