@@ -174,13 +174,19 @@ def run_tests(copy, tests, timeout):
     return failed[0] if failed else f"status {done.returncode}"
 
 
+# Else a compiler that is told to stop at warnings would leave such mutants unjudged.
+UNWARNED = "".join(f'#pragma GCC diagnostic ignored "-W{warning}"\n' for warning in (
+    "parentheses", "logical-not-parentheses", "sign-compare", "type-limits", "bool-compare",
+    "unused-variable", "unused-but-set-variable", "unused-function", "int-in-bool-context"))
+
+
 def judge(copy, mutant, tests, timeout):
     """killed, survived or unbuilt; and by what."""
     place = copy / mutant.file
     original = place.read_text()
     lines = original.split("\n")
     lines[mutant.line] = mutant.text(lines)
-    place.write_text("\n".join(lines))
+    place.write_text(UNWARNED + "\n".join(lines))
     try:
         if build(copy, [tests]).returncode != 0:
             return "unbuilt", ""

@@ -207,8 +207,9 @@ void note_unlisted(const WeightMap& map, Checkpoint& out) {
     names += i == 0 || out.tensors[i].name != out.tensors[i - 1].name ? 1 : 0;
   }
   if (names > map.entries.size()) {
-    out.notes.push_back(std::to_string(names - map.entries.size()) +
-                        " tensors stand in the files but not in the index");
+    const std::size_t more = names - map.entries.size();
+    out.notes.push_back(std::to_string(more) + (more == 1 ? " tensor stands" : " tensors stand") +
+                        " in the files but not in the index");
   }
 }
 

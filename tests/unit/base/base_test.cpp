@@ -147,24 +147,6 @@ TEST(ReadGuard, SlotsAreUsedAgainAndMovesKeepTheRange) {
   std::remove(path.c_str());
 }
 
-// A fault that is not of a mapped file of ours ends the process as it would have.
-TEST(ReadGuardDeathTest, OtherFaultsPass) {
-  const std::string path = testing::TempDir() + "wb_not_guarded";
-  std::ofstream(path) << std::string(8192, 'x');
-  EXPECT_DEATH(
-      {
-        install_read_guard();
-        const int fd = ::open(path.c_str(), O_RDONLY);
-        const auto* bytes =
-            static_cast<const volatile char*>(::mmap(nullptr, 8192, PROT_READ, MAP_SHARED, fd, 0));
-        std::filesystem::resize_file(path, 0);
-        static_cast<void>(bytes[5000]);
-      },
-      "");
-  EXPECT_DEATH((install_read_guard(), ::raise(SIGBUS)), "");
-  std::remove(path.c_str());
-}
-
 TEST(MappedFiles, AChangeInPlaceIsSeen) {
   const std::string path = testing::TempDir() + "wb_changed";
   std::ofstream(path) << "hello";

@@ -308,6 +308,11 @@ TEST(Folder, TheIndexMustBeTrue) {
   WB_EXPECT_ERROR(with("{"), Code::safetensors_index, "not valid JSON");
   WB_EXPECT_ERROR(with(index("") + std::string(1, '\0')), Code::safetensors_index, "a NUL byte");
   WB_EXPECT_ERROR(with(index(R"("x":5)")), Code::safetensors_index, "no file name for \"x\"");
+  for (const char* value : {"null", "true", "-1", "1.5", "{}", "[]", "[\"a.safetensors\"]"}) {
+    SCOPED_TRACE(value);
+    WB_EXPECT_ERROR(with(index("\"x\":" + std::string(value))), Code::safetensors_index,
+                    "no file name for \"x\"");
+  }
   WB_EXPECT_ERROR(with(index(R"("x":"a.safetensors","x":"b.safetensors")")),
                   Code::safetensors_index, "the key \"x\" twice");
   WB_EXPECT_ERROR(with("{\"metadata\":" + std::string(100'000, '[')), Code::safetensors_index,
@@ -320,6 +325,47 @@ TEST(Folder, TheIndexMustBeTrue) {
 }
 
 // A recipe may ask it for what weights can't tell, so that passing over it would hide an answer.
+TEST(Folder, AnIndexMayHoldMoreThanItsMap) {
+  const TempFolder folder;
+  folder.write("a.safetensors", one("x"));
+  folder.write("model.safetensors.index.json",
+               R"({"metadata":{"total_size":1.5e1,"by":null,"parts":[1,true,-2,["x",{}]]},)"
+               R"("weight_map":{"x":"a.safetensors"},"version":-3})");
+  const Checkpoint checkpoint = open_checkpoint(folder.path());
+  EXPECT_EQ(checkpoint.tensors.size(), 1u);
+  EXPECT_TRUE(checkpoint.notes.empty());
+}
+
+TEST(Folder, WhatAnIndexDoesNotListIsNoted) {
+  const TempFolder folder;
+  const std::string both =
+      object(entry("x", "F32", "[1]", "[0,4]") + "," + entry("y", "F32", "[1]", "[4,8]"));
+  folder.write("a.safetensors", safetensors(both, kOnes));
+  folder.write("model.safetensors.index.json", index(R"("x":"a.safetensors")"));
+  const Checkpoint checkpoint = open_checkpoint(folder.path());
+  EXPECT_EQ(checkpoint.tensors.size(), 2u);
+  EXPECT_THAT(checkpoint.notes, testing::ElementsAre(testing::HasSubstr(
+                                    "1 tensor stands in the files but not in the index")));
+}
+
+TEST(Folder, LimitsCountOverAllShards) {
+  const TempFolder folder;
+  folder.write("a.safetensors", one("x"));
+  folder.write("b.safetensors", one("y"));
+  const Error error = wb::error_of([&] { open_checkpoint(folder.path(), {.max_tensors = 1}); });
+  WB_EXPECT_ERROR(error, Code::limit_exceeded, "the shards hold too many tensors");
+  EXPECT_EQ(error.expected(), "at most 1");
+  EXPECT_EQ(error.actual(), "2");
+  EXPECT_EQ(open_checkpoint(folder.path(), {.max_tensors = 2}).tensors.size(), 2u);
+}
+
+TEST(Folder, AShardOfAFewBytesIsIncomplete) {
+  const TempFolder folder;
+  folder.write("a.safetensors", one("x"));
+  folder.write("b.safetensors", "\x10\0\0");
+  WB_EXPECT_ERROR(folder_error(folder), Code::truncated, "shorter than its length field");
+}
+
 TEST(Folder, AConfigThatDoesNotParseIsAnError) {
   const TempFolder folder;
   folder.write("model.safetensors", one("x"));

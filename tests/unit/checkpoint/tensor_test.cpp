@@ -138,6 +138,10 @@ TEST(Rebuild, WhatCannotBeReadIsRefusedByName) {
                   "a quantized tensor (torch._utils._rebuild_qtensor)");
   WB_EXPECT_ERROR(tensor_error(utils("_rebuild_sparse_tensor", {pkl::none})),
                   Code::dtype_unsupported, "a sparse tensor");
+  WB_EXPECT_ERROR(tensor_error(utils("_rebuild_nested_tensor", {pkl::none})),
+                  Code::dtype_unsupported, "a nested tensor");
+  WB_EXPECT_ERROR(tensor_error(utils("_rebuild_wrapper_subclass", {pkl::none})),
+                  Code::dtype_unsupported, "a tensor of a kind that is not read");
   WB_EXPECT_ERROR(tensor_error(utils("_rebuild_meta_tensor_no_storage", {pkl::none})),
                   Code::dtype_unsupported, "a meta tensor, which has no data");
   WB_EXPECT_ERROR(tensor_error(pkl::tensor_v2(pkl::storage("QInt8Storage", "0", 32), 0, {8}, {1})),
