@@ -52,9 +52,4 @@ void check_format(const QuantFormat& f) {
       .advice("Choose one of the formats that MLX has; leave group_size out for its default.");
 }
 
-double bits_per_weight(const QuantFormat& f, DType values) {
-  const double scale = bits(scales_dtype(f, values)) * (has_biases(f) ? 2.0 : 1.0);
-  return f.bits + scale / static_cast<double>(f.group_size);
-}
-
 }  // namespace wb

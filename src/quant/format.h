@@ -40,7 +40,5 @@ inline DType scales_dtype(const QuantFormat& f, DType values) {
 inline bool is_quantizable(DType d) {
   return d == DType::F32 || d == DType::F16 || d == DType::BF16;
 }
-// Bits that one weight takes, with its share of scale and bias.
-double bits_per_weight(const QuantFormat& format, DType values);
 
 }  // namespace wb

@@ -135,6 +135,10 @@ TEST(PickleOpcodes, OnlyProtocolsTwoToFive) {
   WB_EXPECT_ERROR(pickle_error(bytes_of({0x80, 6, 'N', '.'})), Code::pickle_opcode, "protocol 6");
   WB_EXPECT_ERROR(pickle_error(bytes_of({0x80, 1, 'N', '.'})), Code::pickle_opcode, "protocol 1");
   WB_EXPECT_ERROR(pickle_error("(dp0\n."), Code::pickle_structure, "does not start");
+  for (unsigned protocol = 2; protocol <= 5; ++protocol) {
+    const std::string pickle = bytes_of({0x80, protocol}) + "N.";
+    EXPECT_NO_THROW(unpickle(std::as_bytes(std::span(pickle)), {})) << protocol;
+  }
 }
 
 // ---- lengths ----

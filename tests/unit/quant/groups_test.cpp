@@ -64,7 +64,7 @@ TEST(Plain, Mxfp4ByHand) {
   std::vector<float> x = {6,    -.1f, -.75f, .75f,  1.25f, 1.75f, 2.5f,
                           3.5f, 5,    -5,    -3.5f, -.25f, .25f,  -2.5f};
   x.resize(32);
-  std::vector<std::uint32_t> words(4);
+  std::vector<std::uint32_t> words(4, 0xdeadbeef);  // whatever was there
   std::byte scale{};
   const QuantFormat f = default_format(QuantMode::mxfp4);
   EXPECT_EQ(quantize_groups_plain(f, DType::F32, reinterpret_cast<const std::byte*>(x.data()), 1,
@@ -101,7 +101,7 @@ TEST(Plain, AffineByHand) {
     for (unsigned i = 0; i < 32; ++i) x[i] = static_cast<float>(i % (1u << bits));
     x[0] = static_cast<float>((1u << bits) - 1);
     x[1] = 0;
-    std::vector<std::uint32_t> words(bits);
+    std::vector<std::uint32_t> words(bits, 0xdeadbeef);  // whatever was there
     float scale = 0, bias = 0;
     const QuantFormat f{QuantMode::affine, bits, 32};
     quantize_groups_plain(

@@ -67,10 +67,32 @@ TEST(Quantize, AnyRangeIsAPartOfTheWhole) {
   const std::vector<std::byte> whole = read_all(made.weight);
   for (std::uint64_t begin = 0; begin < 40; ++begin) {
     for (std::uint64_t end = begin; end <= made.weight.numel(); end += 7) {
-      std::vector<std::byte> part((end - begin) * 4);
+      std::vector<std::byte> part((end - begin) * 4, std::byte{0xa5});
       read_range(made.weight, begin, end, part);
       ASSERT_TRUE(std::equal(part.begin(), part.end(),
                              whole.begin() + static_cast<std::ptrdiff_t>(begin * 4)));
+    }
+  }
+}
+
+// A file's tensors begin at any byte: the words are made elsewhere then, and nothing beside them is
+// touched.
+TEST(Quantize, WordsMayBeAskedForAtAnyByte) {
+  for (const QuantFormat& f : formats()) {
+    const QuantizedTensors made = quantize("layer", stored("input.f32"), f);
+    const std::vector<std::byte> whole = read_all(made.weight);
+    const WholeOutput w = whole_output(made.weight);
+    const std::uint64_t groups = w.producer->units();
+    for (std::size_t shift : {1, 2, 3, 4}) {
+      const std::byte mark{0xa5};
+      std::vector<std::byte> at(shift + whole.size() + 8, mark);
+      std::byte* const out[] = {at.data() + shift};
+      w.producer->make(0, groups, out);
+      const auto begin = at.begin() + static_cast<std::ptrdiff_t>(shift);
+      const auto end = begin + static_cast<std::ptrdiff_t>(whole.size());
+      ASSERT_TRUE(std::equal(begin, end, whole.begin())) << shift;
+      ASSERT_TRUE(std::all_of(at.begin(), begin, [&](std::byte b) { return b == mark; })) << shift;
+      ASSERT_TRUE(std::all_of(end, at.end(), [&](std::byte b) { return b == mark; })) << shift;
     }
   }
 }
@@ -160,6 +182,14 @@ TEST(QuantErrors, ShapesTypesAndFormats) {
   EXPECT_THAT(e.sentence(), HasSubstr("layer: the scales of a quantised layer have the wrong "
                                       "shape: expected [2, 1], found [2, 2]"));
   EXPECT_THAT(e.advice(), HasSubstr("group_size"));
+  // 3 words are 24 codes of 4 bits, no group of 64; 11 hold 70 of 5 bits, and a rest.
+  e = error_of([&] { dequantize("layer", {u32({2, 3}), scales, scales}, affine); });
+  EXPECT_EQ(e.code(), Code::shape_mismatch);
+  EXPECT_THAT(e.sentence(), HasSubstr("the weights of a quantised layer have the wrong shape"));
+  e = error_of([&] {
+    dequantize("layer", {u32({2, 11}), scales, scales}, {QuantMode::affine, 5, 32});
+  });
+  EXPECT_THAT(e.sentence(), HasSubstr("the weights of a quantised layer have the wrong shape"));
   e = error_of([&] { dequantize("layer", {scales, scales, scales}, affine); });
   EXPECT_EQ(e.code(), Code::dtype_unsupported);
   EXPECT_THAT(e.sentence(), HasSubstr("expected weight U32"));
