@@ -159,7 +159,7 @@ TensorReader::Call TensorReader::as_call(NodeId node) const {
 // Parameters and subclasses stand around a plain rebuild call; the plain one is wanted.
 TensorReader::Call TensorReader::unwrap(NodeId node) const {
   Call call = as_call(node);
-  for (int i = 0; i < kMaxWrappers; ++i) {
+  for (int i = 0; i <= kMaxWrappers; ++i) {
     switch (call.kind) {
       case GlobalKind::rebuild_parameter:
         call = as_call(items_of(*call.args, 3, 3)[0]);

@@ -94,6 +94,14 @@ TEST(PickleNames, HarmlessNamesStayInertObjects) {
                                     "an object of omegaconf.dictconfig.DictConfig at cfg")));
 }
 
+// Only torch._utils has rebuild functions; what else is there, or is called so elsewhere, is inert.
+TEST(PickleNames, OnlyTorchHasRebuildFunctions) {
+  EXPECT_EQ(classify_global("torch._utils", "_rebuild_anything"), GlobalKind::rebuild_refused);
+  EXPECT_EQ(classify_global("torch._utils", "anything"), GlobalKind::opaque);
+  EXPECT_EQ(classify_global("mylib", "_rebuild_anything"), GlobalKind::opaque);
+  EXPECT_EQ(classify_global("mylib._utils", "_rebuild_tensor_v2"), GlobalKind::opaque);
+}
+
 TEST(PickleNames, WhatAnObjectReturnsCannotBeCalled) {
   const std::string object = pkl::global("mylib", "factory") + pkl::empty_tuple + pkl::reduce;
   WB_EXPECT_ERROR(value_error(object + pkl::empty_tuple + pkl::reduce), Code::pickle_structure,
@@ -129,6 +137,10 @@ TEST(PickleOpcodes, TheRefusedOnesAreNamed) {
     SCOPED_TRACE(name);
     WB_EXPECT_ERROR(value_error(opcodes), Code::pickle_opcode, "(" + std::string(name));
   }
+  WB_EXPECT_ERROR(value_error("(ios\nsystem\n"), Code::pickle_opcode, "the opcode 0x69 (INST)");
+  WB_EXPECT_ERROR(value_error("\x97"), Code::pickle_opcode, "the opcode 0x97 (NEXT_BUFFER)");
+  WB_EXPECT_ERROR(value_error(bytes_of({0x82, 1})), Code::pickle_opcode, "the opcode 0x82 (EXT1)");
+  WB_EXPECT_ERROR(value_error("\xff"), Code::pickle_opcode, "the opcode 0xff (unassigned)");
 }
 
 TEST(PickleOpcodes, OnlyProtocolsTwoToFive) {
@@ -226,7 +238,12 @@ TEST(PickleStack, UnderflowAndMissingMarks) {
     WB_EXPECT_ERROR(value_error("N" + std::string(opcodes)), Code::pickle_structure,
                     "a mark is missing");
   }
-  WB_EXPECT_ERROR(value_error("N(R"), Code::pickle_structure, "the stack is empty");
+  // What they work on is gone, or lies below a mark.
+  for (const char* opcodes : {"N(R", "2", "N(2", "(e", "(u", "(\x90", "Na", "N(Na", "NNs", "Nb",
+                              "(q\x01", "N\x94\x30\x94"}) {
+    SCOPED_TRACE(opcodes);
+    WB_EXPECT_ERROR(value_error(opcodes), Code::pickle_structure, "the stack is empty");
+  }
 }
 TEST(PickleStack, NothingMayBeLeftOver) {
   WB_EXPECT_ERROR(value_error("NN"), Code::pickle_structure, "left over");
@@ -257,6 +274,25 @@ TEST(PickleContainers, KeysMustBeHashable) {
 }
 
 // ---- persistent ids ----
+
+TEST(PickleContainers, AnObjectHasOneState) {
+  const std::string object = pkl::global("mylib", "X") + pkl::empty_tuple + "\x81";
+  WB_EXPECT_ERROR(value_error(object + pkl::empty_dict + "b" + pkl::empty_dict + "b"),
+                  Code::pickle_structure, "a state to one object twice");
+}
+
+// Most of a checkpoint are small numbers: each is kept once, so that they cost a reference.
+TEST(PickleContainers, SmallNumbersAreKeptOnce) {
+  const auto nodes = [](const std::string& value) {
+    const std::string pickle = pkl::proto2 + "](" + value + value + value + "e.";
+    return unpickle(std::as_bytes(std::span(pickle)), {}).nodes.size();
+  };
+  for (const std::string value : {"N", "\x88", "\x89", "K\x01", "K\xff"})
+    EXPECT_EQ(nodes(value), 2u);
+  EXPECT_EQ(nodes(bytes_of({'K', 0})), 2u);
+  EXPECT_EQ(nodes(bytes_of({'M', 0, 1})), 4u);  // 256
+  EXPECT_EQ(nodes(pkl::integer(-1)), 4u);
+}
 
 TEST(PicklePersistentIds, MustBeWellFormed) {
   auto id = [](const std::vector<std::string>& parts) {

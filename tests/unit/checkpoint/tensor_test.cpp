@@ -256,10 +256,72 @@ TEST(Geometry, RebuildCallsNeedTheirArguments) {
   WB_EXPECT_ERROR(tensor_error(pkl::tensor_v2(untyped(32), 0, {8}, {1})), Code::pickle_tensor,
                   "untyped storage without saying");
   std::string wrapped = plain();
-  for (int i = 0; i < 65; ++i) {
+  for (int i = 0; i < 64; ++i) {
     wrapped = utils("_rebuild_parameter", {wrapped, "\x88", pkl::none});
   }
+  EXPECT_EQ(values_of(wrapped), kEight);
+  wrapped = utils("_rebuild_parameter", {wrapped, "\x88", pkl::none});
   WB_EXPECT_ERROR(tensor_error(wrapped), Code::pickle_tensor, "more than 64 times");
+}
+
+// Each call with what it takes, with one argument less than it needs, and one more than it knows.
+TEST(Geometry, RebuildCallsTakeNoOtherNumberOfArguments) {
+  const std::string zero = pkl::integer(0), size = pkl::sizes({8}), one = pkl::sizes({1}),
+                    hooks = pkl::ordered_dict(), no = "\x89";
+  struct Case {
+    const char *module, *name;
+    std::vector<std::string> arguments;  // all that it knows
+    std::size_t least;
+  };
+  const std::string inner = pkl::tuple_of({floats(), zero, size, one, no, hooks});
+  const Case cases[] = {
+      {"torch._utils", "_rebuild_tensor", {floats(), zero, size, one}, 4},
+      {"torch._utils", "_rebuild_tensor_v2", {floats(), zero, size, one, no, hooks, pkl::none}, 6},
+      {"torch._utils",
+       "_rebuild_tensor_v3",
+       {untyped(32), zero, size, one, no, hooks, pkl::global("torch", "float32"), pkl::none},
+       7},
+      {"torch._utils", "_rebuild_parameter", {plain(), "\x88", hooks}, 3},
+      {"torch._utils", "_rebuild_parameter_with_state", {plain(), "\x88", hooks, pkl::none}, 4},
+      {"torch._tensor",
+       "_rebuild_from_type_v2",
+       {pkl::global("torch._utils", "_rebuild_tensor_v2"), pkl::global("mylib", "T"), inner,
+        pkl::empty_dict},
+       4},
+  };
+  for (const Case& c : cases) {
+    SCOPED_TRACE(c.name);
+    std::vector<std::string> some = c.arguments;
+    for (; some.size() >= c.least; some.pop_back()) {
+      EXPECT_EQ(values_of(call(c.module, c.name, some)), kEight);
+    }
+    WB_EXPECT_ERROR(tensor_error(call(c.module, c.name, some)), Code::pickle_tensor,
+                    "wrong number of arguments");
+    std::vector<std::string> more = c.arguments;
+    more.push_back(pkl::none);
+    WB_EXPECT_ERROR(tensor_error(call(c.module, c.name, more)), Code::pickle_tensor,
+                    "wrong number of arguments");
+  }
+  WB_EXPECT_ERROR(tensor_error(call("torch._tensor", "_rebuild_from_type_v2",
+                                    {pkl::none, pkl::none, inner, pkl::empty_dict})),
+                  Code::pickle_tensor, "does not hold a function and its arguments");
+}
+
+// Storages whose elements have no place in safetensors are measured by their own sizes all the
+// same.
+TEST(Storages, UnreadableElementsHaveTheirSizes) {
+  const std::pair<const char*, int> cases[] = {
+      {"ComplexDoubleStorage", 16}, {"QInt8Storage", 1},    {"QUInt8Storage", 1},
+      {"QInt32Storage", 4},         {"QUInt4x2Storage", 1}, {"QUInt2x4Storage", 1}};
+  for (const auto& [name, bytes] : cases) {
+    SCOPED_TRACE(name);
+    const auto of = [&](std::int64_t numel) {
+      return tensor_error(pkl::tensor_v2(pkl::storage(name, "0", numel), 0, {1}, {1}));
+    };
+    WB_EXPECT_ERROR(of(32 / bytes), Code::dtype_unsupported, name);
+    WB_EXPECT_ERROR(of(32 / bytes + 1), Code::pickle_storage, "wrong size");
+    WB_EXPECT_ERROR(of(32 / bytes - 1), Code::pickle_storage, "wrong size");
+  }
 }
 
 // ---- storages ----
@@ -392,6 +454,28 @@ TEST(Tree, TextsOfAMebibyteAreFactsAndLongerOnesAreNoted) {
   EXPECT_FALSE(checkpoint.facts.contains("b"));
   EXPECT_THAT(checkpoint.notes,
               testing::Contains(testing::HasSubstr("a string that is too long or not UTF-8")));
+}
+
+// The limits themselves are still allowed: 64 containers around a value, 16 MiB of texts and keys.
+TEST(Tree, LimitsAreReachedAndNotPassed) {
+  const auto nested = [](int lists) {  // inside the dict of the file
+    return std::string(static_cast<std::size_t>(lists), ']') + pkl::integer(7) +
+           std::string(static_cast<std::size_t>(lists), 'a');
+  };
+  const TempFolder folder;
+  EXPECT_TRUE(open_items(folder, {{"w", plain()}, {"d", nested(63)}}).facts.contains("d"));
+  WB_EXPECT_ERROR(tree_error({{"w", plain()}, {"d", nested(64)}}), Code::limit_exceeded,
+                  "nests too deep");
+  const std::size_t mebibyte = 1u << 20;
+  const auto texts = [&](std::size_t last) {
+    std::string list = "](";
+    for (int i = 0; i < 15; ++i) list += pkl::text(std::string(mebibyte, 'x'));
+    return list + pkl::text(std::string(last, 'y')) + "e";
+  };
+  EXPECT_TRUE(open_items(folder, {{"w", plain()}, {"t", texts(mebibyte - 1)}}).facts.contains("t"));
+  const Checkpoint over = open_items(folder, {{"w", plain()}, {"t", texts(mebibyte)}});
+  EXPECT_FALSE(over.facts.contains("t"));
+  EXPECT_THAT(over.notes, testing::Contains(testing::HasSubstr("facts beyond 16 MiB")));
 }
 
 TEST(Tree, ThingsOfOneKindThatAreNotReadAreCounted) {

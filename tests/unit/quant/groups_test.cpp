@@ -4,6 +4,8 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "quant/minifloat.h"
 #include "unit/quant/check_groups.h"
@@ -37,6 +39,73 @@ TEST_P(OnTarget, FastIsWhatMlxWrote) {
 TEST_P(OnTarget, FastIsPlain) {
   std::size_t compared = 0;
   EXPECT_EQ(fast_against_plain(compared), "");
+}
+
+// The last bytes of a page before one that may not be touched.
+class PageEnd {
+ public:
+  explicit PageEnd(std::size_t bytes) {
+    const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+    size_ = (bytes + page - 1) / page * page + page;
+    void* at = ::mmap(nullptr, size_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    EXPECT_NE(at, MAP_FAILED);
+    begin_ = static_cast<std::byte*>(at);
+    EXPECT_EQ(::mprotect(begin_ + size_ - page, page, PROT_NONE), 0);
+    data = begin_ + size_ - page - bytes;
+  }
+  ~PageEnd() { ::munmap(begin_, size_); }
+  PageEnd(const PageEnd&) = delete;
+  PageEnd& operator=(const PageEnd&) = delete;
+  std::byte* data = nullptr;
+
+ private:
+  std::byte* begin_ = nullptr;
+  std::size_t size_ = 0;
+};
+
+// Any number of groups, read and written where the next byte would end the process.
+TEST_P(OnTarget, NothingBeyondTheGroupsIsTouched) {
+  for (const QuantFormat& f : formats()) {
+    for (const auto& [name, dtype] : types()) {
+      for (std::size_t groups : {1, 2, 3, 5, 7, 17, 33}) {
+        const std::size_t size = item_size(dtype), count = groups * f.group_size;
+        const PageEnd values(count * size), words(groups * words_per_group(f) * 4),
+            scales(groups * item_size(scales_dtype(f, dtype))), biases(groups * size);
+        std::vector<float> numbers(count);
+        for (std::size_t i = 0; i < count; ++i) {
+          numbers[i] = static_cast<float>(static_cast<int>(i * 37 % 101) - 50) / 16;
+        }
+        convert_elements(DType::F32, reinterpret_cast<const std::byte*>(numbers.data()), dtype,
+                         values.data, count);
+        const QuantizedGroups out{reinterpret_cast<std::uint32_t*>(words.data), scales.data,
+                                  has_biases(f) ? biases.data : nullptr};
+        ASSERT_EQ(quantize_groups(f, dtype, values.data, groups, out), groups);
+        const Quantized plain =
+            run(quantize_groups_plain, f, dtype, Bytes(values.data, values.data + count * size));
+        ASSERT_EQ(Bytes(words.data, words.data + plain.words.size()), plain.words) << name;
+        ASSERT_EQ(Bytes(scales.data, scales.data + plain.scales.size()), plain.scales) << name;
+      }
+    }
+  }
+}
+
+// A group of zeros, of either sign, beside others: its scale is the least there is.
+TEST_P(OnTarget, GroupsOfZerosAreAsPlain) {
+  for (const QuantFormat& f : formats()) {
+    std::vector<float> numbers(4 * f.group_size, 0.0f);
+    for (std::size_t i = 0; i < f.group_size; ++i) {
+      numbers[f.group_size + i] = -0.0f;
+      numbers[2 * f.group_size + i] = i % 2 == 0 ? 1e-30f : -0.0f;
+      numbers[3 * f.group_size + i] = static_cast<float>(i);
+    }
+    Bytes values(numbers.size() * sizeof(float));
+    std::memcpy(values.data(), numbers.data(), values.size());
+    const Quantized fast = run(quantize_groups, f, DType::F32, values),
+                    plain = run(quantize_groups_plain, f, DType::F32, values);
+    EXPECT_EQ(fast.words, plain.words);
+    EXPECT_EQ(fast.scales, plain.scales);
+    EXPECT_EQ(fast.biases, plain.biases);
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Groups, OnTarget, all_targets(), target_name);
