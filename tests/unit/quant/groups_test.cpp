@@ -79,11 +79,16 @@ TEST_P(OnTarget, NothingBeyondTheGroupsIsTouched) {
                          values.data, count);
         const QuantizedGroups out{reinterpret_cast<std::uint32_t*>(words.data), scales.data,
                                   has_biases(f) ? biases.data : nullptr};
+        ASSERT_EQ(quantize_groups_plain(f, dtype, values.data, groups, out), groups);
         ASSERT_EQ(quantize_groups(f, dtype, values.data, groups, out), groups);
         const Quantized plain =
             run(quantize_groups_plain, f, dtype, Bytes(values.data, values.data + count * size));
         ASSERT_EQ(Bytes(words.data, words.data + plain.words.size()), plain.words) << name;
         ASSERT_EQ(Bytes(scales.data, scales.data + plain.scales.size()), plain.scales) << name;
+        const PageEnd back(count * sizeof(float));
+        const QuantizedInput in{reinterpret_cast<const std::uint32_t*>(words.data), scales.data,
+                                has_biases(f) ? biases.data : nullptr};
+        dequantize_groups_plain(f, dtype, in, groups, reinterpret_cast<float*>(back.data));
       }
     }
   }

@@ -97,6 +97,47 @@ TEST(Quantize, WordsMayBeAskedForAtAnyByte) {
   }
 }
 
+// Values are read where they stand in the source when they stand there in order, and gathered else:
+// the parts are the same. Three times as many as are coded at once, so that pieces begin and end
+// inside of what stands in order.
+TEST(Quantize, WhereValuesStandMakesNoDifference) {
+  constexpr std::uint64_t width = 64, rows = 3 * (1u << 15) / width;
+  std::vector<float> numbers(rows * width);
+  for (std::size_t i = 0; i < numbers.size(); ++i) {
+    numbers[i] = static_cast<float>(static_cast<int>(i * 2654435761u % 2001) - 1000) / 64;
+  }
+  const Tensor whole = Tensor::values("x", numbers, {rows, width});
+  const QuantFormat f{QuantMode::affine, 4, 64};
+  const auto same = [&](const Tensor& values, const Tensor& as, const char* what) {
+    const QuantizedTensors made = quantize("layer", values, f), want = quantize("layer", as, f);
+    EXPECT_EQ(read_all(made.weight), read_all(want.weight)) << what;
+    EXPECT_EQ(read_all(made.scales), read_all(want.scales)) << what;
+    EXPECT_EQ(read_all(*made.biases), read_all(*want.biases)) << what;
+  };
+  const auto copied = [](const Tensor& t) { return Tensor::values("y", read_f32(t), t.shape()); };
+  for (std::uint64_t cut : {std::uint64_t{1}, rows / 3 + 5, rows / 2, rows - 1}) {
+    const Tensor parts[] = {
+        whole.slice(0, 0, cut),
+        Tensor::values("z", read_f32(whole.slice(0, cut, rows)), {rows - cut, width})};
+    same(Tensor::concat(0, parts), whole, "two sources");
+    const Tensor zeros[] = {Tensor::fill(DType::F32, {cut, width}, 0.0), whole};
+    same(Tensor::concat(0, zeros), copied(Tensor::concat(0, zeros)), "zeros before");
+    const Tensor after[] = {whole, Tensor::fill(DType::F32, {cut, width}, 0.0)};
+    same(Tensor::concat(0, after), copied(Tensor::concat(0, after)), "zeros after");
+  }
+  same(whole.slice(0, 7, rows - 9), copied(whole.slice(0, 7, rows - 9)), "a part");
+  const Tensor column = whole.slice(1, 3, 4);  // every 64th element, then as one row of them
+  same(column.transpose(), copied(column.transpose()), "a column");
+  std::vector<Tensor> columns;
+  for (std::uint64_t k = 0; k < width; ++k) columns.push_back(whole.slice(1, k, k + 1));
+  same(Tensor::concat(1, columns), whole, "columns");
+  columns.clear();
+  const Tensor turned = Tensor::values("t", read_f32(whole.transpose()), {width, rows});
+  for (std::uint64_t k = 0; k < width; ++k)
+    columns.push_back(turned.slice(0, k, k + 1).transpose());
+  same(Tensor::concat(1, columns), whole, "rows turned to columns");
+}
+
 TEST(Quantize, PartsKnowThatTheyAreMadeTogether) {
   const QuantizedTensors made =
       quantize("layer", stored("input.f32"), default_format(QuantMode::affine));
@@ -190,6 +231,10 @@ TEST(QuantErrors, ShapesTypesAndFormats) {
     dequantize("layer", {u32({2, 11}), scales, scales}, {QuantMode::affine, 5, 32});
   });
   EXPECT_THAT(e.sentence(), HasSubstr("the weights of a quantised layer have the wrong shape"));
+  const Tensor ints = Tensor::fill(DType::I32, {2, 1}, 0.0);
+  e = error_of([&] { dequantize("layer", {u32({2, 8}), ints, ints}, affine); });
+  EXPECT_EQ(e.code(), Code::dtype_unsupported);
+  EXPECT_THAT(e.sentence(), HasSubstr("found U32, I32 and I32"));
   e = error_of([&] { dequantize("layer", {scales, scales, scales}, affine); });
   EXPECT_EQ(e.code(), Code::dtype_unsupported);
   EXPECT_THAT(e.sentence(), HasSubstr("expected weight U32"));
