@@ -92,6 +92,18 @@ std::string text_of(const std::vector<std::byte>& bytes) {
   return text;
 }
 
+TEST_F(Convert, ADestinationWithoutANameIsRefused) {
+  add("a", Tensor::fill(DType::F32, {2}, 0.5));
+  for (const char* place : {"/", "//", "/.", "/x/..", ""}) {
+    SCOPED_TRACE(place);
+    job_.destination = place;
+    const Error error = error_of();
+    EXPECT_EQ(code_name(error.code()), code_name(Code::file_write));
+    EXPECT_THAT(error.sentence(), HasSubstr("is no name for an output folder"));
+    EXPECT_FALSE(error.advice().empty());
+  }
+}
+
 TEST_F(Convert, WritesRandomExpressionsAlikeOnAnyNumberOfThreads) {
   std::vector<test::Dense> expected;
   for (unsigned seed = 0; seed < 200; ++seed) {

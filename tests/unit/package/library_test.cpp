@@ -11,6 +11,8 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "base/error.h"
+#include "package/texts.h"
 #include "package/weightbridge.h"
 
 namespace {
@@ -154,6 +156,22 @@ TEST_F(Library, ErrorsKeepTheirParts) {
   const auto setting = error_of([&] { checkpoint.plan({.settings = {{"no_such", "1"}}}); });
   ASSERT_TRUE(setting);
   EXPECT_FALSE(setting->advice().empty());
+}
+
+// Texts that a user names are read whole, so that they have a limit; the file here is a hole.
+TEST_F(Library, TextFilesHaveALimit) {
+  const fs::path path = root_ / "text";
+  std::ofstream(path) << "two\nlines";
+  EXPECT_EQ(wb::read_text_file(path), "two\nlines");
+  fs::resize_file(path, (64u << 20) + 1);
+  try {
+    wb::read_text_file(path);
+    ADD_FAILURE() << "no error";
+  } catch (const wb::Error& error) {
+    EXPECT_EQ(wb::code_name(error.code()), wb::code_name(wb::Code::limit_exceeded));
+    EXPECT_EQ(error.actual(), std::to_string((64u << 20) + 1));
+  }
+  EXPECT_EQ(wb::shipped_text("no/such/text"), "");
 }
 
 TEST(LibraryVersion, IsTheHeaders) { EXPECT_EQ(weightbridge::version(), WEIGHTBRIDGE_VERSION); }
