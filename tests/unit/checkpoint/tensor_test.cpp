@@ -488,6 +488,20 @@ TEST(Tree, ThingsOfOneKindThatAreNotReadAreCounted) {
               testing::Contains("not read: an object of mylib.X at a and 2 more like it"));
 }
 
+// What an inert object holds is looked at for a note only, and may hold itself.
+TEST(Tree, ObjectsThatHoldThemselvesEnd) {
+  const TempFolder folder;
+  const std::string object = pkl::global("mylib", "X") + pkl::empty_tuple + "\x81";
+  const std::string cycle =
+      "]q\x01h\x01"
+      "a";
+  EXPECT_THAT(open_items(folder, {{"w", plain()}, {"o", object + cycle + "b"}}).notes,
+              testing::ElementsAre("not read: an object of mylib.X at o"));
+  EXPECT_THAT(
+      open_items(folder, {{"w", plain()}, {"o", object + pkl::tuple_of({plain()}) + "b"}}).notes,
+      testing::ElementsAre("not read: an object of mylib.X, with tensors inside at o"));
+}
+
 // One text, referred to many times: what is kept of it is bounded, and said.
 TEST(Tree, TextsSharedManyTimesAreLeftOut) {
   std::string list = pkl::text(std::string(100'000, 'x')) + "q" + std::string(1, '\x01') + "0](";

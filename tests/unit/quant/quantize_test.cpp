@@ -113,6 +113,11 @@ TEST(Quantize, WhereValuesStandMakesNoDifference) {
     EXPECT_EQ(read_all(made.weight), read_all(want.weight)) << what;
     EXPECT_EQ(read_all(made.scales), read_all(want.scales)) << what;
     EXPECT_EQ(read_all(*made.biases), read_all(*want.biases)) << what;
+    for (const std::uint64_t row : {std::uint64_t{0}, made.weight.shape()[0] - 1}) {  // few groups
+      EXPECT_EQ(read_all(made.weight.slice(0, row, row + 1)),
+                read_all(want.weight.slice(0, row, row + 1)))
+          << what;
+    }
   };
   const auto copied = [](const Tensor& t) { return Tensor::values("y", read_f32(t), t.shape()); };
   for (std::uint64_t cut : {std::uint64_t{1}, rows / 3 + 5, rows / 2, rows - 1}) {
@@ -132,10 +137,10 @@ TEST(Quantize, WhereValuesStandMakesNoDifference) {
   for (std::uint64_t k = 0; k < width; ++k) columns.push_back(whole.slice(1, k, k + 1));
   same(Tensor::concat(1, columns), whole, "columns");
   columns.clear();
-  const Tensor turned = Tensor::values("t", read_f32(whole.transpose()), {width, rows});
-  for (std::uint64_t k = 0; k < width; ++k)
-    columns.push_back(turned.slice(0, k, k + 1).transpose());
-  same(Tensor::concat(1, columns), whole, "rows turned to columns");
+  for (std::uint64_t k = 0; k < width; ++k) {  // each a source of its own, in order there
+    columns.push_back(Tensor::values("c", read_f32(whole.slice(1, k, k + 1)), {rows, 1}));
+  }
+  same(Tensor::concat(1, columns), whole, "columns of their own");
 }
 
 TEST(Quantize, PartsKnowThatTheyAreMadeTogether) {
