@@ -100,6 +100,10 @@ TEST(PickleNames, OnlyTorchHasRebuildFunctions) {
   EXPECT_EQ(classify_global("torch._utils", "anything"), GlobalKind::opaque);
   EXPECT_EQ(classify_global("mylib", "_rebuild_anything"), GlobalKind::opaque);
   EXPECT_EQ(classify_global("mylib._utils", "_rebuild_tensor_v2"), GlobalKind::opaque);
+  EXPECT_EQ(classify_global("torch.storage", "UntypedStorage"), GlobalKind::storage_class);
+  EXPECT_EQ(classify_global("torch.storage", "_UntypedStorage"), GlobalKind::storage_class);
+  EXPECT_EQ(classify_global("torch.storage", "anything"), GlobalKind::opaque);
+  EXPECT_EQ(classify_global("mylib.storage", "UntypedStorage"), GlobalKind::opaque);
 }
 
 TEST(PickleNames, WhatAnObjectReturnsCannotBeCalled) {
@@ -154,6 +158,12 @@ TEST(PickleOpcodes, OnlyProtocolsTwoToFive) {
 }
 
 // ---- lengths ----
+
+TEST(PickleLengths, TheErrorSaysHowManyBytesRemain) {
+  // PROTO and its number, the opcode, four bytes of length; then "ab." and nothing more.
+  WB_EXPECT_ERROR(value_error("X" + le(9, 4) + "ab"), Code::pickle_structure,
+                  "a length of 9 exceeds the 3 bytes that remain");
+}
 
 TEST(PickleLengths, NothingIsAllocatedBeforeALengthIsChecked) {
   const std::string huge = le(0x7FFFFFFFFFFFFFFF, 8), wrapping = le(~std::uint64_t{0}, 8);
@@ -263,6 +273,8 @@ TEST(PickleContainers, ItemsGoOnlyWhereTheyBelong) {
   WB_EXPECT_ERROR(value_error("](N\x90"), Code::pickle_structure, "adds to a list");
   WB_EXPECT_ERROR(value_error("}}b"), Code::pickle_structure, "a state to a dict");
   WB_EXPECT_ERROR(value_error("]}b"), Code::pickle_structure, "a state to a list");
+  WB_EXPECT_ERROR(value_error(pkl::ordered_dict() + "]b"), Code::pickle_structure,
+                  "a dict gets a state that is no dict");
   const std::string tensor = pkl::tensor_v2(pkl::storage("FloatStorage", "0", 1), 0, {1}, {1});
   WB_EXPECT_ERROR(value_error(tensor + "NNs"), Code::pickle_structure, "items of a tensor");
 }
@@ -317,6 +329,19 @@ TEST(PicklePersistentIds, MustBeWellFormed) {
   WB_EXPECT_ERROR(id({word, pkl::global("torch", "FooStorage"), key, cpu, n}), Code::pickle_storage,
                   "unknown class torch.FooStorage");
 }
+TEST(PicklePersistentIds, KeysAreLettersDigitsAndTwoMarks) {
+  const TempFolder folder;
+  const std::string tensor =
+      pkl::tensor_v2(pkl::storage("FloatStorage", "AZaz09_-", 0), 0, {0}, {1});
+  EXPECT_EQ(open(folder, torch_zip(pkl::file({{"w", tensor}}), {{"AZaz09_-", ""}})).tensors.size(),
+            1u);
+  for (const char beside : std::string("@[`{/:^.,+ ")) {
+    const std::string key(1, beside);
+    WB_EXPECT_ERROR(value_error(pkl::storage("FloatStorage", key, 0)), Code::pickle_storage,
+                    "which is no plain word");
+  }
+}
+
 TEST(PicklePersistentIds, AWholeModuleIsRefused) {
   WB_EXPECT_ERROR(value_error(pkl::tuple_of({pkl::text("module"), pkl::none, pkl::text("a.py"),
                                              pkl::text("class A: pass")}) +

@@ -307,6 +307,29 @@ TEST(Geometry, RebuildCallsTakeNoOtherNumberOfArguments) {
                   Code::pickle_tensor, "does not hold a function and its arguments");
 }
 
+TEST(Geometry, AStateIsATupleOfFour) {
+  const std::string size = pkl::sizes({8}), one = pkl::sizes({1}),
+                    items = floats() + pkl::integer(0) + size + one;
+  const std::string empty = call("torch", "FloatTensor", {});
+  EXPECT_EQ(values_of(empty + "(" + items + "tb"), kEight);
+  for (const std::string& state : {"](" + items + "e", "(" + items + "Nt", "(" + floats() + "t"}) {
+    WB_EXPECT_ERROR(tensor_error(empty + state + "b"), Code::pickle_tensor,
+                    "wrong number of arguments");
+  }
+}
+
+TEST(Geometry, AnElementTypeIsATorchType) {
+  const auto of = [](const std::string& type) {
+    return tensor_error(
+        utils("_rebuild_tensor_v3", {untyped(32), pkl::integer(0), pkl::sizes({8}), pkl::sizes({1}),
+                                     "\x89", pkl::ordered_dict(), type}));
+  };
+  for (const std::string& type : {pkl::none, pkl::text("float32"), pkl::global("torch", "Size"),
+                                 pkl::global("mylib", "float32")}) {
+    WB_EXPECT_ERROR(of(type), Code::pickle_tensor, "its element type is no torch type");
+  }
+}
+
 // Storages whose elements have no place in safetensors are measured by their own sizes all the
 // same.
 TEST(Storages, UnreadableElementsHaveTheirSizes) {

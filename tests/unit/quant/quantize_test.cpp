@@ -121,9 +121,11 @@ TEST(Quantize, WhereValuesStandMakesNoDifference) {
   };
   const auto copied = [](const Tensor& t) { return Tensor::values("y", read_f32(t), t.shape()); };
   for (std::uint64_t cut : {std::uint64_t{1}, rows / 3 + 5, rows / 2, rows - 1}) {
-    const Tensor parts[] = {
-        whole.slice(0, 0, cut),
-        Tensor::values("z", read_f32(whole.slice(0, cut, rows)), {rows - cut, width})};
+    // Two sources, each with nothing behind what is taken of it.
+    const auto own = [&](std::uint64_t begin, std::uint64_t end) {
+      return Tensor::values("z", read_f32(whole.slice(0, begin, end)), {end - begin, width});
+    };
+    const Tensor parts[] = {own(0, cut), own(cut, rows)};
     same(Tensor::concat(0, parts), whole, "two sources");
     const Tensor zeros[] = {Tensor::fill(DType::F32, {cut, width}, 0.0), whole};
     same(Tensor::concat(0, zeros), copied(Tensor::concat(0, zeros)), "zeros before");
@@ -218,6 +220,22 @@ TEST(Dequantize, RequantisingIsCodingAndDecoding) {
 Tensor u32(const Shape& shape) {
   return Tensor::stored("w", memory_storage(std::vector<std::byte>(numel(shape) * 4)), DType::U32,
                         shape);
+}
+
+TEST(QuantFormats, ModesHaveTheNamesThatMlxGivesThem) {
+  const std::pair<const char*, QuantMode> names[] = {{"affine", QuantMode::affine},
+                                                     {"mxfp4", QuantMode::mxfp4},
+                                                     {"mxfp8", QuantMode::mxfp8},
+                                                     {"nvfp4", QuantMode::nvfp4}};
+  for (const auto& [text, mode] : names) {
+    EXPECT_EQ(name(mode), text);
+    EXPECT_EQ(quant_mode_from_name(text), mode);
+    EXPECT_EQ(default_format(mode).mode, mode);
+    EXPECT_NO_THROW(check_format(default_format(mode)));
+  }
+  for (const char* text : {"", "Affine", "mxfp", "int4"}) {
+    EXPECT_EQ(quant_mode_from_name(text), std::nullopt) << text;
+  }
 }
 
 TEST(QuantErrors, ShapesTypesAndFormats) {
