@@ -325,7 +325,7 @@ TEST(Geometry, AnElementTypeIsATorchType) {
                                      "\x89", pkl::ordered_dict(), type}));
   };
   for (const std::string& type : {pkl::none, pkl::text("float32"), pkl::global("torch", "Size"),
-                                 pkl::global("mylib", "float32")}) {
+                                  pkl::global("mylib", "float32")}) {
     WB_EXPECT_ERROR(of(type), Code::pickle_tensor, "its element type is no torch type");
   }
 }
