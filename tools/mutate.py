@@ -7,10 +7,10 @@
 
 A mutant is one operator, number or check of one line changed. It is built in a copy of the tree
 (build/mutation), one for each job, so that the sources here stay as they are, and the unit tests of
-its layer are run. `killed`: a test fails, or does not end. `survived`: all pass, so that either a test is missing
-or the change means nothing; tools/mutation/equivalent.txt names those of the second kind, each with
-its reason, by the line's text, so that they are known again when lines move. Exit status 1: a
-mutant survived that is not listed.
+its layer are run. `killed`: a test fails, or does not end. `survived`: all pass, so that either a
+test is missing or the change means nothing; tools/mutation/equivalent.txt names those of the second
+kind, each with its reason, by the line's text, so that they are known again when lines move. Exit
+status 1: a mutant survived that is not listed.
 """
 import argparse
 import collections

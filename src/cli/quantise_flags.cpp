@@ -20,8 +20,9 @@ Error flags_error(const std::string& sentence, const std::string& advice) {
   return Error(Code::usage, sentence).advice(advice);
 }
 
-unsigned bits_of(const QuantFlags& flags, unsigned fallback) {
-  if (flags.bits.empty() || flags.bits == "auto") return fallback;
+// 0: the mode's own.
+unsigned bits_of(const QuantFlags& flags) {
+  if (flags.bits.empty() || flags.bits == "auto") return 0;
   unsigned bits = 0;
   const char* end = flags.bits.data() + flags.bits.size();
   const auto [at, error] = std::from_chars(flags.bits.data(), end, bits);
@@ -35,25 +36,7 @@ unsigned bits_of(const QuantFlags& flags, unsigned fallback) {
 
 // The format that --bits, --group-size and --mode name together.
 QuantFormat format_of(const QuantFlags& flags) {
-  const auto mode = quant_mode_from_name(flags.mode.empty() ? "affine" : flags.mode);
-  if (!mode) {
-    throw Error(Code::usage, "--mode names no quantisation mode")
-        .expected("affine, mxfp4, mxfp8 or nvfp4")
-        .actual("\"" + flags.mode + "\"")
-        .advice("Leave --mode out for affine.");
-  }
-  QuantFormat format = default_format(*mode);
-  format.bits = bits_of(flags, format.bits);
-  if (flags.group_size != 0) format.group_size = flags.group_size;
-  try {
-    check_format(format);
-  } catch (const Error& e) {
-    throw Error(Code::usage, "--bits, --group-size and --mode name no format that MLX has")
-        .expected(e.expected())
-        .actual(e.actual())
-        .advice("Give --mode alone for its default format.");
-  }
-  return format;
+  return asked_format(flags.mode, bits_of(flags), flags.group_size);
 }
 
 std::vector<QuantRule> read_rules(const std::string& file, const QuantFormat& base) {

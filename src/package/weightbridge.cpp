@@ -36,25 +36,7 @@ TensorInfo info(const std::string& name, const wb::Tensor& tensor) {
 // Absent when the options quantise nothing.
 std::optional<wb::QuantFormat> format_of(const PlanOptions& options) {
   if (options.bits == 0 && options.group_size == 0 && options.mode.empty()) return std::nullopt;
-  const auto mode = wb::quant_mode_from_name(options.mode.empty() ? "affine" : options.mode);
-  if (!mode) {
-    throw wb::Error(wb::Code::usage, "the option mode names no quantisation mode")
-        .expected("affine, mxfp4, mxfp8 or nvfp4")
-        .actual("\"" + options.mode + "\"")
-        .advice("Leave it empty for affine.");
-  }
-  wb::QuantFormat format = wb::default_format(*mode);
-  if (options.bits != 0) format.bits = options.bits;
-  if (options.group_size != 0) format.group_size = options.group_size;
-  try {
-    wb::check_format(format);
-  } catch (const wb::Error& e) {
-    throw wb::Error(wb::Code::usage, "bits, group_size and mode name no format that MLX has")
-        .expected(e.expected())
-        .actual(e.actual())
-        .advice("Give the mode alone for its default format.");
-  }
-  return format;
+  return wb::asked_format(options.mode, options.bits, options.group_size);
 }
 
 }  // namespace

@@ -52,4 +52,26 @@ void check_format(const QuantFormat& f) {
       .advice("Choose one of the formats that MLX has; leave group_size out for its default.");
 }
 
+QuantFormat asked_format(std::string_view mode, unsigned bits, std::uint64_t group_size) {
+  const auto known = quant_mode_from_name(mode.empty() ? "affine" : mode);
+  if (!known) {
+    throw Error(Code::usage, "no quantisation mode has this name")
+        .expected("affine, mxfp4, mxfp8 or nvfp4")
+        .actual("\"" + std::string(mode) + "\"")
+        .advice("Leave the mode out for affine.");
+  }
+  QuantFormat format = default_format(*known);
+  if (bits != 0) format.bits = bits;
+  if (group_size != 0) format.group_size = group_size;
+  try {
+    check_format(format);
+  } catch (const Error& e) {
+    throw Error(Code::usage, "bits, group size and mode name no format that MLX has")
+        .expected(e.expected())
+        .actual(e.actual())
+        .advice("Give the mode alone for its default format.");
+  }
+  return format;
+}
+
 }  // namespace wb

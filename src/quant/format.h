@@ -28,6 +28,9 @@ QuantFormat default_format(QuantMode mode);
 // Throws Code::config_invalid unless MLX has the format: affine has bits 2, 3, 4, 5, 6 or 8 and
 // groups of 32, 64 or 128; every other mode exactly one of each.
 void check_format(const QuantFormat& format);
+// The format that a user asks for: no mode is affine, no bits and no group size are the mode's own.
+// Throws Code::usage where MLX has none.
+QuantFormat asked_format(std::string_view mode, unsigned bits, std::uint64_t group_size);
 
 inline bool has_biases(const QuantFormat& f) { return f.mode == QuantMode::affine; }
 // U32 words that one group packs into; groups never share a word.

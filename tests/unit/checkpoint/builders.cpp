@@ -20,21 +20,6 @@ std::string le(std::uint64_t value, unsigned width) {
   return out;
 }
 
-TempFolder::TempFolder() {
-  std::string pattern = (std::filesystem::temp_directory_path() / "wb-test-XXXXXX").string();
-  if (::mkdtemp(pattern.data()) == nullptr) std::abort();
-  path_ = pattern;
-}
-TempFolder::~TempFolder() {
-  std::error_code ignored;
-  std::filesystem::remove_all(path_, ignored);
-}
-std::string TempFolder::write(const std::string& name, const std::string& content) const {
-  const std::string path = path_ + "/" + name;
-  std::ofstream(path, std::ios::binary) << content;
-  return path;
-}
-
 namespace pkl {
 std::string global(const std::string& module, const std::string& name) {
   return "c" + module + "\n" + name + "\n";

@@ -15,25 +15,11 @@
 #include "base/error.h"
 #include "checkpoint/checkpoint.h"
 #include "unit/error_of.h"
+#include "unit/temp_folder.h"
 
 namespace wb::test {
 
 std::string le(std::uint64_t value, unsigned width);
-
-// A folder of its own that goes away with the object.
-class TempFolder {
- public:
-  TempFolder();
-  ~TempFolder();
-  TempFolder(const TempFolder&) = delete;
-  TempFolder& operator=(const TempFolder&) = delete;
-  // Writes `content` to a file of that name; returns its path.
-  std::string write(const std::string& name, const std::string& content) const;
-  const std::string& path() const { return path_; }
-
- private:
-  std::string path_;
-};
 
 // --- pickles: each function returns opcodes, to be joined ---
 namespace pkl {

@@ -19,6 +19,7 @@
 #include "random_views.h"
 #include "tensor/read.h"
 #include "unit/error_of.h"
+#include "unit/temp_folder.h"
 
 namespace wb {
 namespace {
@@ -46,9 +47,6 @@ std::vector<std::string> names_in(const fs::path& folder) {
 class Convert : public testing::Test {
  protected:
   Convert() {
-    std::string pattern = testing::TempDir() + "wb-convert-XXXXXX";
-    EXPECT_NE(mkdtemp(pattern.data()), nullptr);
-    root_ = pattern;
     model_.config = {{"model_type", "test"}, {"a", 1}};
     job_.model = &model_;
     job_.destination = root_ / "out";
@@ -56,11 +54,7 @@ class Convert : public testing::Test {
     job_.threads = 2;
     job_.manifest = {{"tool", "weightbridge"}};
   }
-  ~Convert() override {
-    clear_interrupt();
-    std::error_code ignored;
-    fs::remove_all(root_, ignored);
-  }
+  ~Convert() override { clear_interrupt(); }
   void add(const std::string& name, const Tensor& tensor) {
     TargetTensor target;
     target.name = name;
@@ -71,7 +65,8 @@ class Convert : public testing::Test {
     return wb::error_of([&] { convert(job_); });
   }
 
-  fs::path root_;
+  const test::TempFolder folder_;
+  const fs::path root_ = folder_.path();
   LoweredModel model_;
   ConvertJob job_;
 };

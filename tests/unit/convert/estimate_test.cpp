@@ -4,27 +4,15 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "base/error.h"
-#include "unit/error_of.h"
+#include "unit/convert/model_of.h"
 
 namespace wb {
 namespace {
 
-LoweredModel model_of(std::vector<Tensor> tensors) {
-  LoweredModel model;
-  for (Tensor& tensor : tensors) {
-    TargetTensor target;
-    target.name = "t" + std::to_string(model.tensors.size());
-    target.tensor = std::move(tensor);
-    model.tensors.push_back(std::move(target));
-  }
-  return model;
-}
-
 TEST(Estimate, SizesAreTheLayouts) {
-  const LoweredModel model =
-      model_of({Tensor::fill(DType::F32, {700, 1000}, 0.5), Tensor::fill(DType::BF16, {3}, 1.0),
-                Tensor::fill(DType::F32, {0, 4}, 0.0)});
+  const LoweredModel model = model_of({{"a", Tensor::fill(DType::F32, {700, 1000}, 0.5)},
+                                       {"b", Tensor::fill(DType::BF16, {3}, 1.0)},
+                                       {"c", Tensor::fill(DType::F32, {0, 4}, 0.0)}});
   const FolderLayout layout = lay_out(model, 2'000'000);
   ASSERT_EQ(layout.files.size(), 2u);
   const Estimate found = estimate(layout, 2, 60);
@@ -38,7 +26,7 @@ TEST(Estimate, SizesAreTheLayouts) {
 }
 
 TEST(Estimate, TimeThatIsOverSamplesNothing) {
-  const LoweredModel model = model_of({Tensor::fill(DType::F32, {1000}, 0.5)});
+  const LoweredModel model = model_of({{"a", Tensor::fill(DType::F32, {1000}, 0.5)}});
   const Estimate none = estimate(lay_out(model, 1 << 30), 1, -1);
   EXPECT_EQ(none.sampled_bytes, 0u);
   EXPECT_EQ(none.bytes_per_second, 0);
@@ -47,7 +35,7 @@ TEST(Estimate, TimeThatIsOverSamplesNothing) {
 }
 
 TEST(Estimate, AnEmptyModelHasOnlyAHeader) {
-  const LoweredModel model = model_of({Tensor::fill(DType::F32, {0}, 0.0)});
+  const LoweredModel model = model_of({{"a", Tensor::fill(DType::F32, {0}, 0.0)}});
   const Estimate found = estimate(lay_out(model, 1 << 30), 0, 1);
   EXPECT_EQ(found.sampled_bytes, 0u);
   EXPECT_GT(found.output_bytes, 8u);

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "base/error.h"
+#include "unit/convert/model_of.h"
 #include "unit/error_of.h"
 
 namespace wb {
@@ -12,16 +13,6 @@ namespace {
 
 using testing::HasSubstr;
 
-LoweredModel model_of(std::vector<std::pair<std::string, Tensor>> tensors) {
-  LoweredModel model;
-  for (auto& [name, tensor] : tensors) {
-    TargetTensor target;
-    target.name = name;
-    target.tensor = tensor;
-    model.tensors.push_back(target);
-  }
-  return model;
-}
 Tensor zeros(DType dtype, Shape shape) { return Tensor::fill(dtype, std::move(shape), 0.0); }
 
 Error error_of(const LoweredModel& model) {

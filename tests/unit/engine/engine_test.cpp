@@ -81,7 +81,7 @@ TEST(Engine, EverySwitchIsTheDecoders) {
   ASSERT_GT(variants.size(), 60u);
   for (const json& v : variants) {
     SCOPED_TRACE(v["name"].get<std::string>());
-    TemporaryFolder folder;
+    test::TempFolder folder;
     write_variant(variants, v, folder.path());
     float largest = 10.0f;  // without norms logits grow, and rounding with them
     for (float w : v["logits"].get<std::vector<float>>()) {

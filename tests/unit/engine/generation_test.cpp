@@ -81,7 +81,7 @@ TEST(Generation, APromptInPiecesGivesTheSameTokens) {
   for (const nlohmann::json& v : variants) {
     if (met > 0 && !v.contains("mtp")) continue;
     SCOPED_TRACE(v["name"].get<std::string>());
-    TemporaryFolder folder;
+    test::TempFolder folder;
     write_variant(variants, v, folder.path());
     const CanonicalModel model = load_model(folder.path());
     Engine engine(model, {.threads = 1});
@@ -156,7 +156,7 @@ std::size_t each_variant_with_heads(const Body& body) {
   for (const nlohmann::json& v : variants) {
     if (!v.contains("mtp")) continue;
     SCOPED_TRACE(v["name"].get<std::string>());
-    TemporaryFolder folder;
+    test::TempFolder folder;
     write_variant(variants, v, folder.path());
     const CanonicalModel model = load_model(folder.path());
     several += model.spec.num_nextn_predict_layers > 1 ? 1 : 0;

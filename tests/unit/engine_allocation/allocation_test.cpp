@@ -94,7 +94,7 @@ TEST_F(Allocation, NoTokenOfAnyVariantAllocates) {
   const json variants = json::parse(std::ifstream(fixture("runtime/axes.json")));
   ASSERT_GT(variants.size(), 60u);
   for (const json& v : variants) {
-    TemporaryFolder folder;
+    test::TempFolder folder;
     write_variant(variants, v, folder.path());
     const CanonicalModel model = load_model(folder.path());
     Engine engine(model, {.threads = 2});

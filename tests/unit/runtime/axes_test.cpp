@@ -22,7 +22,7 @@ TEST(Axes, EverySwitchIsThePlainImplementations) {
   std::map<std::string, std::set<std::string>> met;  // key -> its values
   for (const json& v : variants) {
     SCOPED_TRACE(v["name"].get<std::string>());
-    TemporaryFolder folder;
+    test::TempFolder folder;
     const json config = write_variant(variants, v, folder.path());
     const std::vector<std::uint32_t> tokens = v["tokens"];
     const std::vector<float> want = v["logits"];

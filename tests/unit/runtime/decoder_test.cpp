@@ -157,7 +157,7 @@ TEST(Decoder, ExactFolderWithAndWithoutItsHeads) {
       }
     }
   }
-  TemporaryFolder folder;
+  test::TempFolder folder;
   main.write(folder.path(), "model.safetensors");
   std::ofstream(folder.path() + "/config.json") << exact_config(model.spec);
   ForwardOptions options;

@@ -60,7 +60,7 @@ struct Folder {
   std::map<std::string, std::vector<float>> floats;
   std::map<std::string, std::vector<std::uint32_t>> words;
   json config;
-  TemporaryFolder where;
+  test::TempFolder where;
 };
 
 constexpr const char* kGroups = "deepseek_v3-yarn-groups";
